@@ -1,0 +1,120 @@
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+PORT ?= 8080
+LOCK := requirements.lock
+CODE := contracts predictor_model scaler tests bench
+
+# Two environments: only what trains gets torch and the gigabytes of CUDA libraries that come with it.
+VENV := .venv
+TRAIN_VENV := .venv-train
+BIN := $(VENV)/bin
+TRAIN_BIN := $(TRAIN_VENV)/bin
+TRACES ?= ../shared/traces
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+# A stamp, so that an environment is made anew only when what it is made of changes.
+$(VENV)/.stamp: pyproject.toml $(LOCK)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(LOCK) --compile-bytecode --editable '.[dev]'
+	@touch $@
+
+$(TRAIN_VENV)/.stamp: pyproject.toml $(LOCK)
+	$(PYTHON) -m venv $(TRAIN_VENV)
+	$(TRAIN_BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(TRAIN_BIN)/uv pip install --quiet --python $(TRAIN_BIN)/python --constraint $(LOCK) --editable '.[dev,training]'
+	@touch $@
+
+.PHONY: install
+install: $(VENV)/.stamp ## set up the environment for everything but training
+
+.PHONY: install-train
+install-train: $(TRAIN_VENV)/.stamp ## set up the environment with torch (about 5 GB)
+
+.PHONY: demo
+demo: install ## replay five days of real load: HPA alone, AI-HPA over it, and an oracle; writes ai-hpa-demo.html
+	$(BIN)/ai-hpa demo
+
+.PHONY: serve
+serve: install ## run the model server alone on this machine; PORT=8080
+	$(BIN)/python -m predictor_model --http_port $(PORT)
+
+.PHONY: test
+test: install ## all tests that need neither torch nor a cluster
+	$(BIN)/pytest -m "not training"
+
+.PHONY: test-training
+test-training: install-train ## the tests of network, training and export, which need torch
+	$(TRAIN_BIN)/pytest -m training
+
+.PHONY: cov
+cov: install ## tests with branch coverage of the packages
+	$(BIN)/pytest -m "not training" --cov --cov-report=term-missing:skip-covered
+
+.PHONY: contract
+contract: install ## clients against the real model server over sockets
+	$(BIN)/pytest tests/contract
+
+.PHONY: replay
+replay: install ## the simulated cluster and its golden decisions
+	$(BIN)/pytest tests/replay
+
+.PHONY: fmt
+fmt: install ## format the code
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+.PHONY: lint
+lint: install ## style, spelling
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/codespell
+
+.PHONY: types
+types: install-train ## mypy, strict; torch's types are needed for it
+	$(TRAIN_BIN)/mypy
+
+.PHONY: imports
+imports: install-train ## the layers of ARCHITECTURE.md
+	$(TRAIN_BIN)/lint-imports
+
+.PHONY: docs
+docs: install ## renew the generated pages of docs/
+	$(BIN)/python -m scaler.settings > docs/configuration.md
+
+.PHONY: docs-check
+docs-check: install ## generated pages are as their sources say
+	$(BIN)/python -m scaler.settings | diff docs/configuration.md -
+
+.PHONY: golden
+golden: install ## renew golden files on purpose; read the diff
+	$(BIN)/python -m tests.contract.golden
+
+.PHONY: lock
+lock: install ## resolve the dependencies anew, for every Python at once
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header --upgrade --quiet -o $(LOCK)
+
+.PHONY: train
+train: install-train ## train the weights that ship, from traces in TRACES/train; hours on two cores, resumes
+	$(TRAIN_BIN)/python -m predictor_model.train --data $(TRACES)/train --sets shipped --out out/train
+
+.PHONY: evaluation
+evaluation: install ## score the shipped weights on the traces in TRACES/dev
+	$(BIN)/python -m predictor_model.evaluate --csv $(TRACES)/dev
+
+.PHONY: bench
+bench: install-train ## benchmarks, as ratios inside one run
+	$(TRAIN_BIN)/python bench/serving.py
+	$(TRAIN_BIN)/python bench/controller.py
+
+.PHONY: check
+check: lint types imports docs-check test-training test ## everything CI runs
+
+.PHONY: clean
+clean: ## remove environments and caches
+	rm -rf $(VENV) $(TRAIN_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache out

@@ -1,0 +1,1 @@
+"""The wire contract between model and scaler, as data; this package must never hold code."""
