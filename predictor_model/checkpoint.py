@@ -1,0 +1,81 @@
+"""What a training run leaves behind at any moment, so that a kill loses minutes and a file says what it was made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from predictor_model.config import ModelConfig, Scaling, TrainConfig
+from predictor_model.datasets import training_set
+from predictor_model.traces import dataset_name
+
+CHECKPOINT_FILE = "checkpoint.pt"
+
+
+@dataclass(frozen=True, slots=True)
+class DataSource:
+    """One file the weights were trained on."""
+
+    dataset: str
+    sha256: str
+    licence: str
+
+
+def data_source(path: Path) -> DataSource:
+    """Hash and licence of a trace file."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    name = dataset_name(path)
+    return DataSource(name, digest, training_set(name).licence)
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """A run at one step.
+
+    Attributes:
+        step: Optimiser steps done.
+        best_loss: Lowest validation loss so far.
+        best_step: Step of it.
+        state: Network, average, optimiser and schedule, by name.
+        best_weights: Averaged weights at `best_step`.
+    """
+
+    model: ModelConfig
+    train: TrainConfig
+    data: tuple[DataSource, ...]
+    step: int
+    best_loss: float
+    best_step: int
+    state: dict[str, Any]
+    best_weights: dict[str, torch.Tensor]
+
+    def save(self, folder: Path) -> None:
+        """Write it so that a kill at any moment leaves a whole file."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        # The plain string: a file of plain values loads without unpickling classes of ours.
+        fields["model"] = {**dataclasses.asdict(self.model), "scaling": self.model.scaling.value}
+        fields["train"] = dataclasses.asdict(self.train)
+        fields["data"] = [dataclasses.asdict(source) for source in self.data]
+        temporary = folder / f"{CHECKPOINT_FILE}.part"
+        torch.save(fields, temporary)
+        temporary.replace(folder / CHECKPOINT_FILE)
+
+    @classmethod
+    def load(cls, folder: Path) -> Checkpoint | None:
+        """The run in `folder`, or None where there is none."""
+        path = folder / CHECKPOINT_FILE
+        if not path.exists():
+            return None
+        fields = torch.load(path, weights_only=True)
+        model = fields.pop("model")
+        return cls(
+            model=ModelConfig(**{**model, "scaling": Scaling(model["scaling"])}),
+            train=TrainConfig(**fields.pop("train")),
+            data=tuple(DataSource(**source) for source in fields.pop("data")),
+            **fields,
+        )

@@ -1,0 +1,88 @@
+"""What a network and a training run are made of; stored in every checkpoint and rebuilt from it, never read from the environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Scaling(StrEnum):
+    """How a window is brought to the network's range; everything comes from the window's own past."""
+
+    ASINH = "asinh"
+    """Centre on the newest level, divide by the standard deviation, compress with asinh."""
+    MIN_MAX = "min-max"
+    """Map the window's minimum and maximum to 0 and 1; kept as the comparison in docs/evaluation.md."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Shape of the network.
+
+    Attributes:
+        context_length: Samples of history the network sees; a multiple of `patch_length`.
+        patch_length: Samples per token of the recurrent layer.
+        hidden_size: Units of the recurrent layer, per direction.
+        encoder_size: Width of the context vector.
+        decoder_size: Width of the per-step decoder.
+        recent_length: Newest scaled samples that bypass the recurrent layer.
+        bidirectional: Read the past window in both directions; it never sees the future either way.
+        scaling: How a window is scaled.
+        dropout: Share of the context vector dropped in training.
+    """
+
+    context_length: int = 288
+    patch_length: int = 12
+    hidden_size: int = 56
+    encoder_size: int = 80
+    decoder_size: int = 56
+    recent_length: int = 24
+    bidirectional: bool = True
+    scaling: Scaling = Scaling.ASINH
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse a shape that cannot be built."""
+        if self.context_length % self.patch_length:
+            raise ValueError(
+                f"context_length ({self.context_length}) must be a multiple of patch_length ({self.patch_length})"
+            )
+        if not 0 < self.recent_length <= self.context_length:
+            raise ValueError(f"recent_length must lie in 1..{self.context_length}, got {self.recent_length}")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """One training run.
+
+    Attributes:
+        seed: Settles the weights' start, every batch and every disturbance.
+        steps: Optimiser steps at most.
+        batch_size: Windows per step.
+        learning_rate: Peak of the one-cycle schedule.
+        weight_decay: Of AdamW.
+        gradient_clip: Norm that gradients are cut to.
+        raw_loss_weight: Weight of the pinball loss in load units beside the one in the network's range.
+        average_decay: Of the moving average of weights, which is what gets exported.
+        synthetic_traces: Synthetic traces beside the real ones.
+        validation_share: Later share of each trace's time that only validates.
+        validation_windows: Windows in the validation set.
+        validate_every: Steps between validations.
+        patience: Validations without a better one before the run stops.
+        coarser_share: Share of windows at a coarser step than the trace's own.
+    """
+
+    seed: int = 0
+    steps: int = 8_000
+    batch_size: int = 256
+    learning_rate: float = 2.5e-3
+    weight_decay: float = 0.01
+    gradient_clip: float = 1.0
+    raw_loss_weight: float = 0.5
+    average_decay: float = 0.998
+    synthetic_traces: int = 320
+    validation_share: float = 0.15
+    validation_windows: int = 4_096
+    validate_every: int = 250
+    patience: int = 12
+    coarser_share: float = 0.35

@@ -1,0 +1,305 @@
+"""Trains the forecaster on CSV traces and synthetic load, and exports it; the only entry point that needs torch."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from predictor_model.checkpoint import Checkpoint, DataSource, data_source
+from predictor_model.config import ModelConfig, Scaling, TrainConfig
+from predictor_model.contract import CONTRACT
+from predictor_model.datasets import SHIPPED_SETS, SYNTHETIC_WEIGHT, training_set
+from predictor_model.export import MODEL_FILE, export_onnx
+from predictor_model.features import Augmenter, WindowBatch, WindowIndex, WindowSampler
+from predictor_model.network import BiLSTMForecaster, Scale, Window
+from predictor_model.synthetic import DATASET as SYNTHETIC
+from predictor_model.synthetic import synthetic_trace
+from predictor_model.traces import Trace, TraceError, coarsen, dataset_name, read_traces, trace_files
+
+COARSER_FACTORS = (2, 3, 5, 10, 15, 30)
+# Two standard deviations of a window may be hundreds of typical moves of its series; without a bound, a few such
+# windows would be the whole loss.
+MAX_UNIT_RATIO = 20.0
+# Where |scaled| > 6 (200 standard deviations) the loss in load units would explode; the scaled loss still pulls.
+MAX_SCALED_IN_LOSS = 6.0
+VALIDATION_SEED = 1_000_003
+
+
+def pinball(error: Tensor, levels: Tensor) -> Tensor:
+    """Pinball loss of `error` = observed - forecast at each level (Koenker and Bassett, 1978). Shape (..., Q)."""
+    return torch.maximum(levels * error, (levels - 1) * error)
+
+
+def window_max_target(target: Tensor) -> tuple[Tensor, Tensor]:
+    """Highest load so far, and where it is known: up to the first missing sample. Shapes (B, H)."""
+    missing = torch.isnan(target)
+    highest = torch.where(missing, torch.full_like(target, -torch.inf), target).cummax(1).values
+    known = missing.long().cumsum(1) == 0
+    return torch.where(known, highest, torch.zeros_like(highest)), known
+
+
+class QuantileLoss:
+    """Pinball loss of both heads, in the network's range and in load units.
+
+    The first treats every window alike; the second, in units of the series' typical move, is what WQL measures.
+    """
+
+    def __init__(self, raw_weight: float) -> None:
+        self.raw_weight = raw_weight
+        self.levels = torch.tensor(CONTRACT.quantile_levels)
+
+    def __call__(self, network: BiLSTMForecaster, batch: WindowBatch) -> Tensor:
+        """Mean loss over the observed targets of a batch."""
+        window = Window(*(torch.from_numpy(values) for values in batch.inputs().values()))
+        forecast, scale = network.forecast_scaled(window)
+        target = torch.from_numpy(batch.target)  # (B, H)
+        seen = ~torch.isnan(target)
+        unit = torch.from_numpy(batch.unit).unsqueeze(1)
+        highest, highest_seen = window_max_target(target)
+        return self._head(network, forecast.quantiles, scale, (target.nan_to_num(), seen, unit)) + self._head(
+            network, forecast.window_max, scale, (highest, highest_seen, unit)
+        )
+
+    def _head(
+        self, network: BiLSTMForecaster, scaled: Tensor, scale: Scale, truth: tuple[Tensor, Tensor, Tensor]
+    ) -> Tensor:
+        target, seen, unit = truth
+        divisor = torch.where(scale.magnitude > 0, scale.magnitude, torch.ones_like(scale.magnitude))
+        known = seen & (scale.scale > 0)  # an all-zero window has no range to be wrong in
+        scaled_target = network.scaler.scale(target / divisor, scale).unsqueeze(-1)  # (B, H, 1)
+        loss = pinball(scaled_target - scaled, self.levels).mean(-1)
+        if self.raw_weight:
+            ratio = (scale.scale * scale.magnitude / unit).clamp(max=MAX_UNIT_RATIO)
+            error = _spread(scaled_target, network) - _spread(scaled, network)
+            loss = loss + self.raw_weight * ratio * pinball(error, self.levels).mean(-1)
+        return (loss * known).sum() / known.sum().clamp(min=1)
+
+
+def _spread(scaled: Tensor, network: BiLSTMForecaster) -> Tensor:
+    bounded = scaled.clamp(-MAX_SCALED_IN_LOSS, MAX_SCALED_IN_LOSS)
+    return torch.sinh(bounded) if network.config.scaling is Scaling.ASINH else bounded
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """Traces at every step they train at, and how to draw from them."""
+
+    sampler: WindowSampler
+    validation: tuple[WindowBatch, ...]
+    sources: tuple[DataSource, ...]
+
+
+def load_training_data(files: Sequence[Path], model: ModelConfig, train: TrainConfig) -> TrainingData:
+    """Read the traces, add the synthetic ones and the coarser steps, and set the later slice of time aside."""
+    traces = [trace for path in files for trace in read_traces(path)]
+    weights = {dataset_name(path): training_set(dataset_name(path)).weight for path in files}
+    traces += [synthetic_trace(number, seed=train.seed) for number in range(train.synthetic_traces)]
+    if train.synthetic_traces:
+        weights[SYNTHETIC] = SYNTHETIC_WEIGHT
+    expanded, expanded_weights = _with_coarser_steps(traces, weights, train.coarser_share, model.context_length)
+    index = WindowIndex(expanded, model.context_length)
+    split = np.full(len(expanded), 1 - train.validation_share, dtype=np.float32)
+    sampler = WindowSampler(index, expanded_weights, first=np.zeros_like(split), last=split)
+    later = WindowSampler(index, expanded_weights, first=split, last=np.ones_like(split))
+    rng = np.random.default_rng(VALIDATION_SEED)
+    batches = -(-train.validation_windows // 512)
+    validation = tuple(later.draw(512, rng) for _ in range(batches))
+    return TrainingData(sampler, validation, tuple(data_source(path) for path in files))
+
+
+def _with_coarser_steps(
+    traces: Sequence[Trace], weights: dict[str, float], share: float, context_length: int
+) -> tuple[list[Trace], dict[str, float]]:
+    expanded, expanded_weights = list(traces), {name: weight * (1 - share) for name, weight in weights.items()}
+    for trace in traces:
+        for factor in COARSER_FACTORS:
+            coarse = coarsen(trace, factor)
+            if coarse.step_seconds > CONTRACT.max_step_seconds or len(coarse.values) < 2 * context_length:
+                continue
+            name = f"{trace.dataset}/x{factor}"
+            expanded.append(dataclasses.replace(coarse, dataset=name))
+            expanded_weights[name] = weights[trace.dataset] * share / len(COARSER_FACTORS)
+    return expanded, expanded_weights
+
+
+class Trainer:
+    """One run: resumes where its folder left off, keeps the best averaged weights, stops when they no longer improve."""
+
+    def __init__(self, data: TrainingData, model: ModelConfig, train: TrainConfig, folder: Path) -> None:
+        torch.manual_seed(train.seed)
+        self.data, self.train_config, self.folder = data, train, folder
+        self.network = BiLSTMForecaster(model)
+        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(train.average_decay))
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, max_lr=train.learning_rate, total_steps=train.steps, pct_start=0.1
+        )
+        self.loss = QuantileLoss(train.raw_loss_weight)
+        self.step, self.best_loss, self.best_step = 0, float("inf"), 0
+        self.best_weights = self._averaged_weights()
+        self._resume()
+
+    def run(self, console: Console) -> None:
+        """Train until the steps are done or validation has stopped improving."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task("training", total=self.train_config.steps, completed=self.step)
+            while self.step < self.train_config.steps and not self._out_of_patience():
+                training_loss = self._train_step()
+                progress.update(task, completed=self.step)
+                if self.step % self.train_config.validate_every == 0 or self.step == self.train_config.steps:
+                    self._validate()
+                    self._save()
+                    console.print(
+                        f"step {self.step}: training loss {training_loss:.4f}, validation best {self.best_loss:.4f}"
+                        f" at step {self.best_step}"
+                    )
+
+    def best_network(self) -> BiLSTMForecaster:
+        """The network with the best averaged weights."""
+        network = BiLSTMForecaster(self.network.config)
+        network.load_state_dict(self.best_weights)
+        return network.eval()
+
+    def _train_step(self) -> float:
+        self.network.train()
+        # Seeded by step, not carried on: a resumed run draws what an unbroken one would have.
+        rng = np.random.default_rng((self.train_config.seed, self.step))
+        torch.manual_seed(self.train_config.seed + self.step)
+        batch = Augmenter(rng)(self.data.sampler.draw(self.train_config.batch_size, rng))
+        loss = self.loss(self.network, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.train_config.gradient_clip)
+        self.optimizer.step()
+        self.schedule.step()
+        self.average.update_parameters(self.network)
+        self.step += 1
+        return float(loss.detach())
+
+    def _validate(self) -> None:
+        network = self.average.module.eval()
+        with torch.no_grad():
+            loss = float(np.mean([float(self.loss(network, batch)) for batch in self.data.validation]))
+        if loss < self.best_loss:
+            self.best_loss, self.best_step, self.best_weights = loss, self.step, self._averaged_weights()
+
+    def _out_of_patience(self) -> bool:
+        return self.step - self.best_step > self.train_config.patience * self.train_config.validate_every
+
+    def _averaged_weights(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.average.module.state_dict().items()}
+
+    def _save(self) -> None:
+        Checkpoint(
+            model=self.network.config,
+            train=self.train_config,
+            data=self.data.sources,
+            step=self.step,
+            best_loss=self.best_loss,
+            best_step=self.best_step,
+            state={name: part.state_dict() for name, part in self._stateful().items()},
+            best_weights=self.best_weights,
+        ).save(self.folder)
+
+    def _resume(self) -> None:
+        checkpoint = Checkpoint.load(self.folder)
+        if checkpoint is None:
+            return
+        ours = (self.network.config, self.train_config, self.data.sources)
+        if ours != (checkpoint.model, checkpoint.train, checkpoint.data):
+            raise TraceError(f"{self.folder} holds a run with other settings or data; give an empty --out")
+        for name, part in self._stateful().items():
+            part.load_state_dict(checkpoint.state[name])
+        self.step, self.best_loss, self.best_step = checkpoint.step, checkpoint.best_loss, checkpoint.best_step
+        self.best_weights = checkpoint.best_weights
+
+    def _stateful(self) -> dict[str, torch.nn.Module | torch.optim.Optimizer | torch.optim.lr_scheduler.OneCycleLR]:
+        return {
+            "network": self.network,
+            "average": self.average,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+        }
+
+
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line of `python -m predictor_model.train`."""
+    defaults, model = TrainConfig(), ModelConfig()
+    parser = argparse.ArgumentParser(prog="python -m predictor_model.train", description=__doc__)
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="CSV files or directories of them")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint and model; a run there resumes")
+    parser.add_argument("--sets", choices=["all", "shipped"], default="all", help="shipped: only permissive licences")
+    parser.add_argument("--model-version", default="0.0.0", help="version that the model will report")
+    parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument("--steps", type=int, default=defaults.steps, help="optimiser steps at most")
+    parser.add_argument("--batch-size", type=int, default=defaults.batch_size, help="windows per step")
+    parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
+    parser.add_argument("--raw-loss-weight", type=float, default=defaults.raw_loss_weight)
+    parser.add_argument("--synthetic-traces", type=int, default=defaults.synthetic_traces)
+    parser.add_argument("--scaling", type=Scaling, choices=list(Scaling), default=model.scaling)
+    parser.add_argument("--hidden-size", type=int, default=model.hidden_size, help="units per direction")
+    parser.add_argument("--patch-length", type=int, default=model.patch_length, help="samples per token")
+    parser.add_argument("--unidirectional", action="store_true", help="a plain LSTM, for comparison")
+    return parser.parse_args(arguments)
+
+
+def configs(options: argparse.Namespace) -> tuple[ModelConfig, TrainConfig]:
+    """Network and run as the command line asks for them."""
+    model = ModelConfig(
+        hidden_size=options.hidden_size,
+        patch_length=options.patch_length,
+        scaling=options.scaling,
+        bidirectional=not options.unidirectional,
+    )
+    train = TrainConfig(
+        seed=options.seed,
+        steps=options.steps,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        raw_loss_weight=options.raw_loss_weight,
+        synthetic_traces=options.synthetic_traces,
+    )
+    return model, train
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train, and leave checkpoint and model.onnx in the output folder."""
+    options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(level=logging.WARNING)
+    console = Console(stderr=True)
+    try:
+        files = trace_files(options.data)
+        if options.sets == "shipped":
+            files = tuple(path for path in files if dataset_name(path) in SHIPPED_SETS)
+        if not files:
+            raise TraceError(f"none of the sets that may ship is in --data; they are {', '.join(SHIPPED_SETS)}")
+        model, train = configs(options)
+        options.out.mkdir(parents=True, exist_ok=True)
+        console.print(f"reading {len(files)} files")
+        trainer = Trainer(load_training_data(files, model, train), model, train, options.out)
+    except (TraceError, ValueError) as error:
+        console.print(f"[red]error:[/red] {error}")
+        return 2
+    trainer.run(console)
+    export_onnx(trainer.best_network(), options.out / MODEL_FILE, model_version=options.model_version)
+    console.print(f"wrote {options.out / MODEL_FILE}: validation loss {trainer.best_loss:.4f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
