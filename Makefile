@@ -12,6 +12,7 @@ TRAIN_VENV := .venv-train
 BIN := $(VENV)/bin
 TRAIN_BIN := $(TRAIN_VENV)/bin
 TRACES ?= ../shared/traces
+CARD := $(BIN)/python -m predictor_model.card --evaluation docs/evaluation.json --page docs/evaluation.md
 
 .PHONY: help
 help: ## this list
@@ -86,10 +87,12 @@ imports: install-train ## the layers of ARCHITECTURE.md
 .PHONY: docs
 docs: install ## renew the generated pages of docs/
 	$(BIN)/python -m scaler.settings > docs/configuration.md
+	$(CARD)
 
 .PHONY: docs-check
 docs-check: install ## generated pages are as their sources say
 	$(BIN)/python -m scaler.settings | diff docs/configuration.md -
+	$(CARD) --check
 
 .PHONY: golden
 golden: install ## renew golden files on purpose; read the diff
@@ -104,8 +107,9 @@ train: install-train ## train the weights that ship, from traces in TRACES/train
 	$(TRAIN_BIN)/python -m predictor_model.train --data $(TRACES)/train --sets shipped --out out/train
 
 .PHONY: evaluation
-evaluation: install ## score the shipped weights on the traces in TRACES/dev
-	$(BIN)/python -m predictor_model.evaluate --csv $(TRACES)/dev
+evaluation: install ## score the shipped weights (and out/lstm, out/min-max) on the traces in TRACES/dev
+	$(BIN)/python -m predictor_model.evaluate --csv $(TRACES)/dev --json docs/evaluation.json \
+	  $(if $(wildcard out/lstm),--model lstm=out/lstm) $(if $(wildcard out/min-max),--model bi-lstm-min-max=out/min-max)
 
 .PHONY: bench
 bench: install-train ## benchmarks, as ratios inside one run

@@ -1,4 +1,4 @@
-"""What a forecast must beat: persistence, seasonal naive and Holt-Winters, each with quantiles of its own past residuals."""
+"""What a forecast must beat: naive forecasts and Holt-Winters, with quantiles of their own past residuals only."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def seasonal_offsets(period: int) -> IntArray:
     A period shorter than the horizon repeats its last whole cycle: nothing after the origin may be used.
     """
     ahead = np.arange(1, HORIZON + 1)
-    return ahead - period * -(-ahead // period)
+    offsets: IntArray = ahead - period * -(-ahead // period)
+    return offsets
 
 
 def seasonal_points(values: Array, origins: IntArray, period: int) -> Array:
@@ -127,7 +128,8 @@ def holt_winters_quantiles(values: Array, origins: IntArray, *, period: int, spl
     def points(at: IntArray) -> Array:
         local = at - first
         season = states.season[local[:, None] + seasonal_offsets(period)]
-        return states.level[local][:, None] + damping * states.trend[local][:, None] + season
+        path: Array = states.level[local][:, None] + damping * states.trend[local][:, None] + season
+        return path
 
     past = np.arange(first + period, split - HORIZON, dtype=np.int64)
     past = past[~np.isnan(values[past])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 from predictor_model.config import ModelConfig, Scaling, TrainConfig
 from predictor_model.datasets import training_set
+from predictor_model.graph import MODEL_FILE, RECORD_FILE
 from predictor_model.traces import dataset_name
 
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -79,3 +81,18 @@ class Checkpoint:
             data=tuple(DataSource(**source) for source in fields.pop("data")),
             **fields,
         )
+
+
+def write_record(checkpoint: Checkpoint, folder: Path, *, model_version: str) -> None:
+    """Put what a model was made of beside it, in plain JSON; the model card is written from it."""
+    record = {
+        "model_version": model_version,
+        "model_sha256": hashlib.sha256((folder / MODEL_FILE).read_bytes()).hexdigest(),
+        "parameters": sum(weight.numel() for weight in checkpoint.best_weights.values()),
+        "model": {**dataclasses.asdict(checkpoint.model), "scaling": checkpoint.model.scaling.value},
+        "train": dataclasses.asdict(checkpoint.train),
+        "data": [dataclasses.asdict(source) for source in checkpoint.data],
+        "best_step": checkpoint.best_step,
+        "validation_loss": round(checkpoint.best_loss, 4),
+    }
+    (folder / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

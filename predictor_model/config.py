@@ -1,4 +1,4 @@
-"""What a network and a training run are made of; stored in every checkpoint and rebuilt from it, never read from the environment."""
+"""What a network and a training run are made of; stored in the checkpoint, never read from the environment."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class TrainConfig:
     """
 
     seed: int = 0
-    steps: int = 8_000
+    steps: int = 4_000
     batch_size: int = 256
     learning_rate: float = 2.5e-3
     weight_decay: float = 0.01

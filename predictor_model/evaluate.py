@@ -1,4 +1,4 @@
-"""Scores exported forecasters against naive forecasts and Holt-Winters on traces; it never sees what lies after an origin."""
+"""Scores exported forecasters against naive forecasts and Holt-Winters; nothing after an origin enters a forecast."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def covered_shares(case: Case, highest: Array) -> dict[str, float]:
     """How often the window maximum stayed at or below its quantile, by step and level."""
     truth = window_max(case.target)
     return {
-        f"{step}/{level}": coverage(truth[:, step - 1], highest[:, step - 1, int(np.flatnonzero(LEVELS == level)[0])])
+        f"{step}/{level}": coverage(truth[:, step - 1], highest[:, step - 1, int(LEVELS.tolist().index(level))])
         for step in COVERAGE_STEPS
         for level in COVERAGE_LEVELS
     }
@@ -267,8 +267,14 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line of `python -m predictor_model.evaluate`."""
     parser = argparse.ArgumentParser(prog="python -m predictor_model.evaluate", description=__doc__)
     parser.add_argument("--csv", type=Path, nargs="+", required=True, help="CSV files or directories of them")
-    parser.add_argument("--model", type=named_model, action="append", default=[], metavar="NAME=DIR",
-                        help=f"another exported model beside the shipped one; repeatable; {SHIPPED}=DIR replaces it")
+    parser.add_argument(
+        "--model",
+        type=named_model,
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help=f"another exported model beside the shipped one; repeatable; {SHIPPED}=DIR replaces it",
+    )
     parser.add_argument("--no-holt-winters", action="store_true", help="leave out the slowest baseline")
     parser.add_argument("--json", type=Path, help="write every series' scores and the summaries here")
     parser.add_argument("--markdown", type=Path, help="write the tables here")
@@ -299,7 +305,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     summaries = summarise(scores)
     text = "\n\n".join(
         [markdown_table(summaries)]
-        + [f"Coverage of the window maximum, {s.forecaster}:\n\n{coverage_table(s)}" for s in summaries if s.covered_mean]
+        + [
+            f"Coverage of the window maximum, {s.forecaster}:\n\n{coverage_table(s)}"
+            for s in summaries
+            if s.covered_mean
+        ]
     )
     output.print(text, markup=False, soft_wrap=True)
     if options.markdown:

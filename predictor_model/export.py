@@ -10,12 +10,12 @@ from typing import Any
 import onnx
 import torch
 from torch import nn
+from torch.onnx import utils as onnx_utils
 
 from predictor_model.config import ModelConfig
 from predictor_model.contract import CONTRACT
 from predictor_model.network import N_LAGS, BiLSTMForecaster, QuantileForecast, Window
 
-MODEL_FILE = "model.onnx"
 OPSET = 17
 
 
@@ -26,7 +26,7 @@ def _register_hyperbolics() -> None:
         def symbolic(graph: Any, value: Any, operator: str = operator) -> Any:
             return graph.op(operator, value)
 
-        torch.onnx.register_custom_op_symbolic(f"aten::{name}", symbolic, OPSET)
+        onnx_utils.register_custom_op_symbolic(f"aten::{name}", symbolic, OPSET)
 
 
 class _Positional(nn.Module):

@@ -1,4 +1,4 @@
-"""Cuts windows out of traces and disturbs them for training; nothing it puts into a window lies after the window's origin."""
+"""Cuts windows out of traces and disturbs them for training; nothing in a window lies after its origin."""
 
 from __future__ import annotations
 
@@ -111,9 +111,7 @@ class WindowSampler:
     Balanced by data set and by series, not by points: otherwise the longest series would decide.
     """
 
-    def __init__(
-        self, index: WindowIndex, weights: dict[str, float], *, first: FloatArray, last: FloatArray
-    ) -> None:
+    def __init__(self, index: WindowIndex, weights: dict[str, float], *, first: FloatArray, last: FloatArray) -> None:
         """Draw origins between the `first` and `last` share of each trace; both of shape (number of traces,)."""
         self.index = index
         datasets = np.array([trace.dataset for trace in index.traces])
@@ -142,7 +140,7 @@ def take(batch: WindowBatch, rows: IntArray) -> WindowBatch:
 
 
 class Augmenter:
-    """Disturbs windows the way platforms do: short and gappy histories, unknown lags and clocks, other steps, shifts."""
+    """Disturbs windows the way platforms do: short and gappy histories, unknown lags and clocks, other steps."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -188,7 +186,7 @@ class Augmenter:
         shifted = self._chosen(size, 0.08)
         factor = np.where(shifted, np.exp(self.rng.normal(scale=0.5, size=size)), 1.0).astype(np.float32)
         at = self.rng.integers(0, length, size=size)
-        before = np.arange(length)[None, :] < at[:, None]
+        before = np.arange(length)[None, :] < np.expand_dims(at, 1)
         load = np.where(before, batch.load * factor[:, None], batch.load)
         return replace(
             batch,
@@ -222,7 +220,7 @@ class Augmenter:
         begin = self.rng.integers(0, length, size)
         end = np.where(gap, begin + self.rng.integers(1, 60, size), begin)
         position = np.arange(length)[None, :]
-        observed &= (position < begin[:, None]) | (position >= end[:, None])
+        observed &= (position < np.expand_dims(begin, 1)) | (position >= np.expand_dims(end, 1))
         # A window must keep something to look at.
         lost = observed.sum(1) < CONTRACT.min_history_length
         observed[lost] = batch.observed[lost]

@@ -18,6 +18,7 @@ Array: TypeAlias = npt.NDArray[np.float32]
 Signature: TypeAlias = dict[str, tuple[str, tuple[int | str, ...]]]
 
 MODEL_FILE = "model.onnx"
+RECORD_FILE = "training.json"
 GRAPH_OUTPUTS = ("quantiles", "window_max")
 
 

@@ -68,9 +68,6 @@ def bootstrap_interval(groups: list[Array], *, draws: int = 2_000, seed: int = 0
     """
     rng = np.random.default_rng(seed)
     logs = [np.log(group) for group in groups]
-    means = [
-        np.mean([rng.choice(group, size=len(group)).mean() for group in logs])
-        for _ in range(draws)
-    ]
+    means = [np.mean([rng.choice(group, size=len(group)).mean() for group in logs]) for _ in range(draws)]
     low, high = np.exp(np.quantile(means, [0.025, 0.975]))
     return float(low), float(high)

@@ -271,4 +271,5 @@ class BiLSTMForecaster(nn.Module):
             ],
             dim=-1,
         )
-        return self.dropout(functional.gelu(self.context(summary)))
+        context: Tensor = self.dropout(functional.gelu(self.context(summary)))
+        return context

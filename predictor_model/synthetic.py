@@ -1,4 +1,4 @@
-"""Makes load that looks like cloud load, from Gaussian-process kernel compositions and the events of a platform's day."""
+"""Makes load like a platform's, from Gaussian-process kernel compositions and events; it reads no real trace."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def periodic(seconds: Array, rng: np.random.Generator) -> Array:
     harmonics = np.arange(1, 9)
     amplitude = rng.normal(size=(2, 8)) * np.exp(-harmonics / rng.uniform(0.5, 4.0))
     angle = 2 * np.pi * np.outer(harmonics, seconds / period)
-    return amplitude[0] @ np.sin(angle) + amplitude[1] @ np.cos(angle)
+    path: Array = amplitude[0] @ np.sin(angle) + amplitude[1] @ np.cos(angle)
+    return path
 
 
 def smooth(seconds: Array, rng: np.random.Generator) -> Array:
@@ -36,12 +37,14 @@ def smooth(seconds: Array, rng: np.random.Generator) -> Array:
     shape = rng.choice([0.5, 1.0, 2.0, 50.0])  # 50 is as good as the squared exponential
     frequency = rng.normal(size=48) * np.sqrt(rng.gamma(shape, 1 / shape, size=48)) / length
     phase = rng.uniform(0, 2 * np.pi, size=48)
-    return np.sqrt(2 / 48) * np.cos(np.outer(frequency, seconds) + phase[:, None]).sum(0)
+    path: Array = np.sqrt(2 / 48) * np.cos(np.outer(frequency, seconds) + phase[:, None]).sum(0)
+    return path
 
 
 def trend(seconds: Array, rng: np.random.Generator) -> Array:
     """A path of a linear kernel."""
-    return rng.normal() * (seconds - seconds.mean()) / max(float(np.ptp(seconds)), 1.0) * 2
+    path: Array = rng.normal() * (seconds - seconds.mean()) / max(float(np.ptp(seconds)), 1.0) * 2
+    return path
 
 
 def random_walk(seconds: Array, rng: np.random.Generator) -> Array:
@@ -63,7 +66,8 @@ def composition(seconds: Array, rng: np.random.Generator) -> Array:
         other = KERNELS[rng.integers(len(KERNELS))](seconds, rng)
         other = (other - other.mean()) / (other.std() + 1e-9)
         path = path * (1 + 0.5 * other) if rng.random() < 0.35 else path + rng.uniform(0.2, 1.0) * other
-    return (path - path.mean()) / (path.std() + 1e-9)
+    normal: Array = (path - path.mean()) / (path.std() + 1e-9)
+    return normal
 
 
 def level_shifts(load: Array, rng: np.random.Generator) -> Array:
@@ -121,7 +125,7 @@ EVENTS: tuple[tuple[float, Callable[[Array, np.random.Generator], Array]], ...] 
 
 
 def observation_noise(load: Array, rng: np.random.Generator) -> Array:
-    """What measuring adds: arrivals are Poisson, utilisation has multiplicative noise, some signals have next to none."""
+    """What measuring adds: arrivals are Poisson, utilisation has multiplicative noise, some signals have hardly any."""
     kind = rng.random()
     if kind < 0.4:
         arrivals = np.exp(rng.uniform(np.log(3), np.log(3e4)))  # mean count per step
@@ -130,10 +134,12 @@ def observation_noise(load: Array, rng: np.random.Generator) -> Array:
         shape = rng.choice([np.inf, 5.0, 30.0])
         if np.isfinite(shape):
             rate = rate * rng.gamma(shape, 1 / shape, size=len(load))
-        return rng.poisson(rate).astype(np.float64)
+        counts: Array = rng.poisson(rate).astype(np.float64)
+        return counts
     noise = rng.normal(size=len(load)) * np.exp(rng.uniform(np.log(0.003), np.log(0.3)))
     spikes = (rng.random(len(load)) < 0.002) * rng.exponential(1.0, size=len(load)) * (kind > 0.8)
-    return load * np.exp(noise + spikes)
+    noisy: Array = load * np.exp(noise + spikes)
+    return noisy
 
 
 def synthetic_trace(index: int, *, seed: int) -> Trace:

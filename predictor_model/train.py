@@ -17,12 +17,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from predictor_model.checkpoint import Checkpoint, DataSource, data_source
+from predictor_model.checkpoint import Checkpoint, DataSource, data_source, write_record
 from predictor_model.config import ModelConfig, Scaling, TrainConfig
 from predictor_model.contract import CONTRACT
 from predictor_model.datasets import SHIPPED_SETS, SYNTHETIC_WEIGHT, training_set
-from predictor_model.export import MODEL_FILE, export_onnx
+from predictor_model.export import export_onnx
 from predictor_model.features import Augmenter, WindowBatch, WindowIndex, WindowSampler
+from predictor_model.graph import MODEL_FILE
 from predictor_model.network import BiLSTMForecaster, Scale, Window
 from predictor_model.synthetic import DATASET as SYNTHETIC
 from predictor_model.synthetic import synthetic_trace
@@ -135,13 +136,14 @@ def _with_coarser_steps(
 
 
 class Trainer:
-    """One run: resumes where its folder left off, keeps the best averaged weights, stops when they no longer improve."""
+    """One run: resumes where its folder left off, keeps the best averaged weights, stops when they stay the same."""
 
     def __init__(self, data: TrainingData, model: ModelConfig, train: TrainConfig, folder: Path) -> None:
         torch.manual_seed(train.seed)
         self.data, self.train_config, self.folder = data, train, folder
         self.network = BiLSTMForecaster(model)
-        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(train.average_decay))
+        average = get_ema_multi_avg_fn(train.average_decay)  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(self.network, multi_avg_fn=average)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay
         )
@@ -163,7 +165,7 @@ class Trainer:
                 progress.update(task, completed=self.step)
                 if self.step % self.train_config.validate_every == 0 or self.step == self.train_config.steps:
                     self._validate()
-                    self._save()
+                    self.checkpoint().save(self.folder)
                     console.print(
                         f"step {self.step}: training loss {training_loss:.4f}, validation best {self.best_loss:.4f}"
                         f" at step {self.best_step}"
@@ -183,7 +185,7 @@ class Trainer:
         batch = Augmenter(rng)(self.data.sampler.draw(self.train_config.batch_size, rng))
         loss = self.loss(self.network, batch)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.train_config.gradient_clip)
         self.optimizer.step()
         self.schedule.step()
@@ -192,7 +194,7 @@ class Trainer:
         return float(loss.detach())
 
     def _validate(self) -> None:
-        network = self.average.module.eval()
+        network = self._averaged().eval()
         with torch.no_grad():
             loss = float(np.mean([float(self.loss(network, batch)) for batch in self.data.validation]))
         if loss < self.best_loss:
@@ -202,10 +204,17 @@ class Trainer:
         return self.step - self.best_step > self.train_config.patience * self.train_config.validate_every
 
     def _averaged_weights(self) -> dict[str, Tensor]:
-        return {name: value.detach().clone() for name, value in self.average.module.state_dict().items()}
+        return {name: value.detach().clone() for name, value in self._averaged().state_dict().items()}
 
-    def _save(self) -> None:
-        Checkpoint(
+    def _averaged(self) -> BiLSTMForecaster:
+        network = self.average.module
+        if not isinstance(network, BiLSTMForecaster):
+            raise TypeError(f"the average is over a {type(network).__name__}")
+        return network
+
+    def checkpoint(self) -> Checkpoint:
+        """The run as it stands."""
+        return Checkpoint(
             model=self.network.config,
             train=self.train_config,
             data=self.data.sources,
@@ -214,7 +223,7 @@ class Trainer:
             best_step=self.best_step,
             state={name: part.state_dict() for name, part in self._stateful().items()},
             best_weights=self.best_weights,
-        ).save(self.folder)
+        )
 
     def _resume(self) -> None:
         checkpoint = Checkpoint.load(self.folder)
@@ -277,17 +286,27 @@ def configs(options: argparse.Namespace) -> tuple[ModelConfig, TrainConfig]:
     return model, train
 
 
+def training_files(paths: Sequence[Path], *, shipped_only: bool) -> tuple[Path, ...]:
+    """The trace files to train on.
+
+    Raises:
+        TraceError: There are none.
+    """
+    files = trace_files(paths)
+    if shipped_only:
+        files = tuple(path for path in files if dataset_name(path) in SHIPPED_SETS)
+    if not files:
+        raise TraceError(f"none of the sets that may ship is in --data; they are {', '.join(SHIPPED_SETS)}")
+    return files
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, and leave checkpoint and model.onnx in the output folder."""
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.WARNING)
     console = Console(stderr=True)
     try:
-        files = trace_files(options.data)
-        if options.sets == "shipped":
-            files = tuple(path for path in files if dataset_name(path) in SHIPPED_SETS)
-        if not files:
-            raise TraceError(f"none of the sets that may ship is in --data; they are {', '.join(SHIPPED_SETS)}")
+        files = training_files(options.data, shipped_only=options.sets == "shipped")
         model, train = configs(options)
         options.out.mkdir(parents=True, exist_ok=True)
         console.print(f"reading {len(files)} files")
@@ -297,6 +316,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     trainer.run(console)
     export_onnx(trainer.best_network(), options.out / MODEL_FILE, model_version=options.model_version)
+    write_record(trainer.checkpoint(), options.out, model_version=options.model_version)
     console.print(f"wrote {options.out / MODEL_FILE}: validation loss {trainer.best_loss:.4f}")
     return 0
 

@@ -11,7 +11,9 @@ from predictor_model.network import BiLSTMForecaster, QuantileForecast, Window, 
 
 pytestmark = pytest.mark.training
 
-CONFIG = ModelConfig(context_length=48, patch_length=6, hidden_size=8, encoder_size=12, decoder_size=10, recent_length=6)
+CONFIG = ModelConfig(
+    context_length=48, patch_length=6, hidden_size=8, encoder_size=12, decoder_size=10, recent_length=6
+)
 HORIZON = CONTRACT.prediction_length
 
 
@@ -19,7 +21,12 @@ HORIZON = CONTRACT.prediction_length
 def network(request: pytest.FixtureRequest) -> BiLSTMForecaster:
     torch.manual_seed(0)
     config = ModelConfig(
-        context_length=48, patch_length=6, hidden_size=8, encoder_size=12, decoder_size=10, recent_length=6,
+        context_length=48,
+        patch_length=6,
+        hidden_size=8,
+        encoder_size=12,
+        decoder_size=10,
+        recent_length=6,
         scaling=request.param,
     )
     return BiLSTMForecaster(config).eval()

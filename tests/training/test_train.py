@@ -11,8 +11,8 @@ from predictor_model.contract import CONTRACT
 from predictor_model.export import example_window, export_onnx
 from predictor_model.graph import load_graph
 from predictor_model.network import BiLSTMForecaster
-from predictor_model.train import Trainer, load_training_data, main, pinball, window_max_target
 from predictor_model.traces import TraceError
+from predictor_model.train import Trainer, load_training_data, main, pinball, window_max_target
 
 pytestmark = pytest.mark.training
 
@@ -112,8 +112,14 @@ def test_a_folder_with_another_run_is_refused(traces: Path, tmp_path: Path) -> N
 
 def test_training_stops_when_validation_no_longer_improves(traces: Path, tmp_path: Path) -> None:
     frozen = TrainConfig(
-        steps=1000, batch_size=16, synthetic_traces=0, validate_every=2, validation_windows=512, learning_rate=1e-30,
-        weight_decay=0.0, patience=3,
+        steps=1000,
+        batch_size=16,
+        synthetic_traces=0,
+        validate_every=2,
+        validation_windows=512,
+        learning_rate=1e-30,
+        weight_decay=0.0,
+        patience=3,
     )
     run = trainer(traces, tmp_path / "out", frozen)
     run.run(quiet())
@@ -141,9 +147,22 @@ def test_the_exported_graph_answers_as_the_network_does(tmp_path: Path) -> None:
             np.testing.assert_allclose(theirs, ours.numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_the_command_trains_exports_and_says_where(traces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_trains_exports_and_says_where(
+    traces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
-    arguments = ["--data", str(traces), "--out", str(out), "--steps", "2", "--synthetic-traces", "1", "--batch-size", "8"]
+    arguments = [
+        "--data",
+        str(traces),
+        "--out",
+        str(out),
+        "--steps",
+        "2",
+        "--synthetic-traces",
+        "1",
+        "--batch-size",
+        "8",
+    ]
     assert main([*arguments, "--hidden-size", "8", "--model-version", "9.9.9"]) == 0
     assert load_graph(out / "model.onnx").model_version == "9.9.9"
     assert "model.onnx" in capsys.readouterr().err

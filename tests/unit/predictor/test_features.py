@@ -62,7 +62,9 @@ def test_changing_the_future_changes_no_input(origin: int, seed: int) -> None:
     past = rng.uniform(1, 10, size=400)
     future = past.copy()
     future[origin + 1 :] = rng.uniform(100, 200, size=400 - origin - 1)
-    batches = [WindowIndex([trace(values)], CONTEXT).cut(np.array([0]), np.array([origin])) for values in (past, future)]
+    batches = [
+        WindowIndex([trace(values)], CONTEXT).cut(np.array([0]), np.array([origin])) for values in (past, future)
+    ]
     for name, values in batches[0].inputs().items():
         np.testing.assert_array_equal(values, batches[1].inputs()[name], err_msg=name)
 

@@ -29,7 +29,8 @@ def test_gzip_and_several_series_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "has_clock"), [pytest.param(0, False, id="zero-is-no-clock"), pytest.param(1_600_000_000, True, id="unix")]
+    ("start", "has_clock"),
+    [pytest.param(0, False, id="zero-is-no-clock"), pytest.param(1_600_000_000, True, id="unix")],
 )
 def test_a_series_that_starts_at_zero_has_no_clock(start: int, has_clock: bool) -> None:
     assert Trace("d", "s", start, 60, np.ones(3, dtype=np.float32)).has_clock is has_clock
