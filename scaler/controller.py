@@ -1,0 +1,410 @@
+"""One tick of the autoscaler over all its workloads, and the ports it needs; it never reads a clock or the network."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Annotated, Protocol
+
+import numpy as np
+
+from scaler import calibration, history, lead_time, policy
+from scaler.bounded import Bounded, check_bounds
+from scaler.calibration import CalibrationConfig, CalibrationState
+from scaler.domain import (
+    Decision,
+    FloatArray,
+    Forecast,
+    ForecastFailure,
+    ForecastRequest,
+    ForecastUnavailable,
+    MetricsUnavailable,
+    Mode,
+    Observation,
+    ScalerError,
+    Target,
+    TargetKey,
+)
+from scaler.forecast_cycle import ForecastCycle, ForecastCycleConfig
+from scaler.lead_time import LeadTimeConfig, LeadTimeState
+from scaler.policy import Outlook, PolicyConfig, PolicyState, Trajectory
+
+logger = logging.getLogger(__name__)
+
+
+class TargetSource(Protocol):
+    """Who knows the workloads under AI-HPA."""
+
+    def targets(self, now: datetime) -> Sequence[Target]:
+        """List every workload, each key once.
+
+        Raises:
+            TargetUnavailable: They could not be listed; the last list stands.
+        """
+
+
+class MetricsSource(Protocol):
+    """Where load and pods are seen."""
+
+    def observe(self, targets: Sequence[Target], now: datetime) -> Mapping[TargetKey, Observation]:
+        """See every target once; a target without an entry could not be seen.
+
+        Raises:
+            MetricsUnavailable: Nothing could be seen at all.
+        """
+
+    def load_between(
+        self, targets: Sequence[Target], *, start: datetime, end: datetime, step: timedelta, now: datetime
+    ) -> Mapping[TargetKey, FloatArray]:
+        """Load at start + step, start + 2 * step, ..., end; each the mean over the step that ends there.
+
+        Returns:
+            Per target an array of shape ((end - start) / step,), NaN where missing, and never anything that was not
+            yet known at `now`.
+
+        Raises:
+            MetricsUnavailable: Nothing could be seen at all.
+        """
+
+
+class Forecaster(Protocol):
+    """Who turns the past into quantiles of the load to come."""
+
+    def forecast(self, requests: Sequence[ForecastRequest]) -> Mapping[TargetKey, Forecast]:
+        """Answer all requests together; a key without an entry could not be answered.
+
+        Raises:
+            ForecastUnavailable: None could be answered; carries the cause.
+        """
+
+    def wake(self) -> None:
+        """Bring a forecaster that sleeps at zero up, ahead of `forecast`; never raises for one that is away."""
+
+
+class ScaleTarget(Protocol):
+    """The lever on one kind of workload."""
+
+    def apply(self, target: Target, floor: int, now: datetime) -> None:
+        """Set the replica floor.
+
+        Raises:
+            TargetUnavailable: It could not be set; nothing changed.
+        """
+
+
+class DecisionRecorder(Protocol):
+    """Who keeps the decisions."""
+
+    def record(self, decision: Decision) -> None:
+        """Keep one decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerConfig:
+    """Everything one controller is told, by the part that it concerns."""
+
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    forecast_cycle: ForecastCycleConfig = field(default_factory=ForecastCycleConfig)
+    lead_time: LeadTimeConfig = field(default_factory=LeadTimeConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    metric_delay: Annotated[
+        timedelta,
+        Bounded(
+            timedelta(0),
+            timedelta(seconds=900),
+            "Longest usual age of the newest sample; part of how far a forecast has to reach. Metrics pipelines "
+            "deliver 15 to 90 s late.",
+        ),
+    ] = timedelta(seconds=90)
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        check_bounds(self)
+
+
+@dataclass(slots=True)
+class _Workload:
+    """What the controller remembers of one workload.
+
+    Attributes:
+        mode: The mode that `policy` was built up in.
+        forecast: Newest from the forecaster.
+        fallback: Newest from the fallback; speaks once `forecast` no longer covers.
+        failure: Why the newest call gave nothing.
+        decision: Newest.
+    """
+
+    observation: Observation
+    mode: Mode
+    policy: PolicyState
+    lead_time: LeadTimeState
+    calibration: CalibrationState | None = None
+    forecast: Trajectory | None = None
+    fallback: Trajectory | None = None
+    failure: ForecastFailure | None = None
+    decision: Decision | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Controller:
+    """One autoscaler over all its workloads; live, shadow, replay and backtest differ only in the ports.
+
+    Nothing is written for a workload in shadow mode: its floor is followed in memory, as if it had been.
+
+    Attributes:
+        fallback: Called within the tick when the forecaster gave nothing, so it must be local and cheap.
+        executor: Runs the calls of `forecaster` beside the tick; one worker is enough.
+    """
+
+    targets: TargetSource
+    metrics: MetricsSource
+    forecaster: Forecaster
+    fallback: Forecaster
+    scale_target: ScaleTarget
+    recorder: DecisionRecorder
+    executor: Executor
+    config: ControllerConfig = field(default_factory=ControllerConfig)
+    _cycle: ForecastCycle = field(init=False, repr=False)
+    _targets: tuple[Target, ...] = field(init=False, repr=False, default=())
+    _workloads: dict[TargetKey, _Workload] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Start with no forecast asked for and no workload seen."""
+        self._cycle = ForecastCycle(
+            ask=self.forecaster.forecast,
+            wake=self.forecaster.wake,
+            executor=self.executor,
+            config=self.config.forecast_cycle,
+        )
+
+    def tick(self, now: datetime) -> tuple[Decision, ...]:
+        """Observe, decide and act once for every workload; what fails for one leaves the others alone.
+
+        Returns:
+            One decision per workload that was ever seen, in the order of the targets. A workload never seen has no
+            floor that could be held, so nothing is decided for it.
+        """
+        self._list_targets(now)
+        observations = self._observe(now)
+        self._take_forecasts(now)
+        if self._targets and self._cycle.due(now):
+            self._cycle.ask(self._requests(now), now)
+        return tuple(
+            self._decide(target, workload, seen=target.key in observations, now=now)
+            for target in self._targets
+            if (workload := self._workloads.get(target.key)) is not None
+        )
+
+    def forecast(self, key: TargetKey) -> Forecast | None:
+        """Give the forecast behind the newest decision of a workload; None where there was no valid one."""
+        workload = self._workloads.get(key)
+        if workload is None or workload.decision is None or workload.decision.forecast_age is None:
+            return None
+        behind = (workload.decision.forecast_source, workload.decision.at - workload.decision.forecast_age)
+        forecasts = (t.forecast for t in (workload.forecast, workload.fallback) if t is not None)
+        return next((f for f in forecasts if (f.source, f.origin) == behind), None)
+
+    def _list_targets(self, now: datetime) -> None:
+        """Take the list of workloads; those that left it are forgotten."""
+        try:
+            listed = self.targets.targets(now)
+        except ScalerError as error:
+            logger.warning("targets_unavailable", extra={"error": str(error)})
+            return
+        self._targets = tuple(target for target in listed if target.mode is not Mode.OFF)
+        keys = {target.key for target in self._targets}
+        self._workloads = {key: workload for key, workload in self._workloads.items() if key in keys}
+
+    def _observe(self, now: datetime) -> Mapping[TargetKey, Observation]:
+        """See every workload, and start the memory of those seen for the first time."""
+        try:
+            observations = self.metrics.observe(self._targets, now)
+        except MetricsUnavailable as error:
+            logger.warning("metrics_unavailable", extra={"error": str(error)})
+            observations = {}
+        for target in self._targets:
+            observation = observations.get(target.key)
+            if observation is not None:
+                self._remember(target, observation, now)
+        return observations
+
+    def _remember(self, target: Target, observation: Observation, now: datetime) -> None:
+        workload = self._workloads.get(target.key)
+        if workload is None:
+            self._workloads[target.key] = _Workload(
+                observation=observation,
+                mode=target.mode,
+                policy=PolicyState.start(policy.standing_floor(observation, target), now),
+                lead_time=lead_time.start(self.config.lead_time),
+            )
+            return
+        workload.observation = observation
+        if workload.mode is not target.mode:
+            # The floor that shadow mode followed never stood; switching over is a restart.
+            workload.mode = target.mode
+            workload.policy = PolicyState.start(policy.standing_floor(observation, target), now)
+        if observation.censored and workload.calibration is not None and observation.sampled_at is not None:
+            workload.calibration = calibration.censor(workload.calibration, observation.sampled_at)
+
+    def _decide(self, target: Target, workload: _Workload, *, seen: bool, now: datetime) -> Decision:
+        observation = _current(workload, seen=seen)
+        decision, state = policy.decide(
+            observation,
+            self._outlook(target, workload),
+            workload.policy,
+            target=target,
+            config=self.config.policy,
+            now=now,
+        )
+        if decision.floor != decision.previous_floor and target.mode is Mode.ON:
+            decision, state = self._apply(target, decision, state)
+        workload.policy, workload.decision = state, decision
+        self._learn_lead_time(workload, decision, seen=seen)
+        self.recorder.record(decision)
+        return decision
+
+    def _learn_lead_time(self, workload: _Workload, decision: Decision, *, seen: bool) -> None:
+        """Follow raises to their ready pods: our own, and those of the autoscaler above the floor.
+
+        The floor that shadow mode follows raises nothing, so there only the other's count.
+        """
+        if not seen:
+            workload.lead_time = lead_time.lose_sight(workload.lead_time)
+            return
+        written = decision.floor if decision.mode is Mode.ON else 0
+        workload.lead_time = lead_time.observe(
+            workload.lead_time,
+            ready=decision.ready_replicas,
+            desired=max(written, decision.current_replicas),
+            config=self.config.lead_time,
+            now=decision.at,
+        )
+
+    def _apply(self, target: Target, decision: Decision, state: PolicyState) -> tuple[Decision, PolicyState]:
+        try:
+            self.scale_target.apply(target, decision.floor, decision.at)
+        except ScalerError as error:
+            logger.warning("apply_failed", extra={"target": str(target.key), "error": str(error)})
+            return policy.not_applied(decision, state)
+        return decision, state
+
+    def _outlook(self, target: Target, workload: _Workload) -> Outlook:
+        lead = target.lead_time or workload.lead_time.lead_time
+        trajectories = tuple(t for t in (workload.forecast, workload.fallback) if t is not None)
+        return Outlook(lead, trajectories, self._choose_step(lead)[1], workload.failure)
+
+    def _choose_step(self, lead: timedelta) -> tuple[timedelta, bool]:
+        """Find the step whose forecasts still cover the lead time just before they are replaced."""
+        config = self.config
+        return history.choose_step(
+            lead + config.forecast_cycle.forecast_period + config.metric_delay + config.policy.tick
+        )
+
+    def _requests(self, now: datetime) -> list[ForecastRequest]:
+        """Load every workload's past, step by step, and learn from the forecasts that it brings to an end."""
+        by_step: dict[timedelta, list[Target]] = {}
+        for target in self._targets:
+            workload = self._workloads.get(target.key)
+            if workload is not None:
+                step, _ = self._choose_step(target.lead_time or workload.lead_time.lead_time)
+                by_step.setdefault(step, []).append(target)
+        requests = [request for step, targets in by_step.items() for request in self._load(targets, step, now)]
+        for request in requests:
+            workload = self._workloads[request.key]
+            if workload.calibration is not None:
+                workload.calibration = calibration.resolve(
+                    workload.calibration,
+                    request.load,
+                    end=request.origin,
+                    step=request.step,
+                    config=self.config.calibration,
+                )
+        return requests
+
+    def _load(self, targets: Sequence[Target], step: timedelta, now: datetime) -> Iterable[ForecastRequest]:
+        """Fetch the context and its seasons in three calls for all targets of one step."""
+        window = history.context_window(now, step)
+        loads = self._load_between(targets, window, step, now)
+        seasons = [
+            self._load_between(targets, history.seasonal_window(window, season, step), step, now)
+            for season in history.SEASONS
+        ]
+        unknown = np.full(history.CONTEXT_LENGTH + history.PREDICTION_LENGTH, np.nan)
+        for target in targets:
+            if target.key not in loads:
+                continue
+            seasonal = np.stack([season.get(target.key, unknown) for season in seasons])
+            request = history.forecast_request(target.key, loads[target.key], seasonal, end=window.end, step=step)
+            if request is not None:
+                yield request
+
+    def _load_between(
+        self, targets: Sequence[Target], window: history.Window, step: timedelta, now: datetime
+    ) -> Mapping[TargetKey, FloatArray]:
+        try:
+            return self.metrics.load_between(targets, start=window.start, end=window.end, step=step, now=now)
+        except MetricsUnavailable as error:
+            logger.warning("history_unavailable", extra={"error": str(error)})
+            return {}
+
+    def _take_forecasts(self, now: datetime) -> None:
+        """Take what came of the call under way; whom it left without an answer gets the fallback's."""
+        answer = self._cycle.poll(now)
+        if answer is None:
+            return
+        targets = {target.key: target for target in self._targets}
+        unanswered = []
+        for request in answer.requests:
+            target, workload = targets.get(request.key), self._workloads.get(request.key)
+            if target is None or workload is None:
+                continue
+            forecast = answer.forecasts.get(request.key)
+            if forecast is not None:
+                self._accept(workload, target, request, forecast)
+            else:
+                workload.failure = answer.failure or ForecastFailure.REJECTED
+                unanswered.append(request)
+        if unanswered:
+            self._fall_back(unanswered, targets)
+
+    def _accept(self, workload: _Workload, target: Target, request: ForecastRequest, forecast: Forecast) -> None:
+        workload.calibration = calibration.issue(
+            workload.calibration,
+            forecast,
+            policy.window_max_at(forecast, target.level),
+            level=target.level,
+            scale=calibration.load_scale(request.load),
+        )
+        offsets = calibration.offsets_for(workload.calibration, forecast, target.level)
+        workload.forecast = policy.prepare(forecast, target.level, offsets)
+        workload.failure = None
+
+    def _fall_back(self, requests: Sequence[ForecastRequest], targets: Mapping[TargetKey, Target]) -> None:
+        try:
+            forecasts = self.fallback.forecast(requests)
+        except ForecastUnavailable as error:
+            logger.warning("fallback_failed", extra={"error": str(error)})
+            return
+        for request in requests:
+            forecast = forecasts.get(request.key)
+            if forecast is not None:
+                no_offset = np.zeros(forecast.prediction_length)
+                trajectory = policy.prepare(forecast, targets[request.key].level, no_offset)
+                self._workloads[request.key].fallback = trajectory
+
+
+def _current(workload: _Workload, *, seen: bool) -> Observation:
+    """Give what a decision may take as true now.
+
+    A workload that could not be seen keeps its last replicas and the floor that was set; as if censored, so that
+    replicas once at zero are not taken for an observed zero. In shadow mode the floor is always the one followed.
+    """
+    observation = workload.observation
+    if not seen:
+        return replace(observation, sampled_at=None, load=None, floor=workload.policy.floor, censored=True)
+    if workload.mode is Mode.SHADOW:
+        return replace(observation, floor=workload.policy.floor)
+    return observation
