@@ -1,0 +1,1 @@
+"""Simulated clusters driven by recorded load; nothing in here reaches a real cluster."""
