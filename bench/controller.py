@@ -1,6 +1,6 @@
 """CPU time of one decision, per workload and tick, against the arithmetic an HPA cannot do without.
 
-Run: python bench/controller.py [WORKLOADS]
+Run: python -m bench.controller [WORKLOADS]
 
 CPU time and the best of several rounds: what else runs on the machine does not count.
 """

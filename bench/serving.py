@@ -24,6 +24,8 @@ import numpy as np
 import onnxruntime
 import tritonclient.grpc as triton
 
+from bench.bare_asgi import feed
+
 BENCH = Path(__file__).parent
 GRAPH = Path(str(importlib.resources.files("predictor_model"))) / "weights" / "model.onnx"
 READY = "/v2/models/forecaster/ready"
@@ -137,8 +139,6 @@ def median_seconds(calls: dict[str, Callable[[], object]], repeats: int) -> dict
 
 def bare_runs() -> dict[str, Callable[[], object]]:
     """The graph in this process on 1,000 windows: in one run over all CPUs, and in chunks on one worker per CPU."""
-    from bare_asgi import feed  # noqa: PLC0415  # a script beside this one, on the path when this one is run
-
     cpus = len(os.sched_getaffinity(0))
     sessions = {}
     for threads in (1, cpus):

@@ -1,7 +1,6 @@
-"""Renews the golden request and answer of contracts/forecast_v2.json from a model server that runs.
+"""Renews the golden request and answer of contracts/forecast_v2.json from a real model server.
 
-python -m predictor_model --http_port=8080 &
-python tests/contract/golden.py http://127.0.0.1:8080
+python -m tests.contract.golden
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from scaler.replay.model_server import model_endpoint
 
 CONTRACT_FILE = Path(__file__).parents[2] / "contracts" / "forecast_v2.json"
 SIGNIFICANT_DIGITS = 6
@@ -70,5 +71,6 @@ def to_text(contract: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("http_url", help="base of the server, e.g. http://127.0.0.1:8080")
-    renew(parser.parse_args().http_url)
+    parser.add_argument("--endpoint", help="base URL of a running server; without it one is started")
+    with model_endpoint(parser.parse_args().endpoint) as http_url:
+        renew(http_url)

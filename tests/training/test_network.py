@@ -166,4 +166,4 @@ def test_the_shipped_shape_has_about_a_hundred_thousand_parameters() -> None:
 )
 def test_an_impossible_shape_is_refused(field: str, value: int) -> None:
     with pytest.raises(ValueError, match=field):
-        ModelConfig(**{field: value})
+        ModelConfig(**{field: value})  # type: ignore[arg-type]  # the fields named here are integers

@@ -73,7 +73,9 @@ def test_residual_quantiles_are_numpys_where_some_are_missing() -> None:
     origins = np.arange(300)
     residuals = values[origins[:, None] + np.arange(1, HORIZON + 1)]
     expected = np.nanquantile(residuals, LEVELS, axis=0).T
-    np.testing.assert_allclose(residual_quantiles(values, np.zeros((300, HORIZON)), origins), expected)
+    quantiles = residual_quantiles(values, np.zeros((300, HORIZON)), origins)
+    assert quantiles is not None
+    np.testing.assert_allclose(quantiles, expected)
 
 
 def test_holt_winters_follows_a_day_with_a_trend() -> None:
