@@ -97,6 +97,7 @@ docs-check: install ## generated pages are as their sources say
 .PHONY: golden
 golden: install ## renew golden files on purpose; read the diff
 	$(BIN)/python -m tests.contract.golden
+	$(BIN)/python -m tests.replay.golden
 
 .PHONY: lock
 lock: install ## resolve the dependencies anew, for every Python at once
@@ -113,8 +114,8 @@ evaluation: install ## score the shipped weights (and out/lstm, out/min-max) on 
 
 .PHONY: bench
 bench: install-train ## benchmarks, as ratios inside one run
-	$(TRAIN_BIN)/python bench/serving.py
-	$(TRAIN_BIN)/python bench/controller.py
+	$(TRAIN_BIN)/python -m bench.serving --json docs/bench-serving.json
+	$(TRAIN_BIN)/python -m bench.controller
 
 .PHONY: check
 check: lint types imports docs-check test-training test ## everything CI runs

@@ -14,6 +14,7 @@ from predictor_model.traces import FloatArray, Trace
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
+Shares: TypeAlias = npt.NDArray[np.floating]
 
 HORIZON = CONTRACT.prediction_length
 NO_CLOCK = -1
@@ -111,7 +112,7 @@ class WindowSampler:
     Balanced by data set and by series, not by points: otherwise the longest series would decide.
     """
 
-    def __init__(self, index: WindowIndex, weights: dict[str, float], *, first: FloatArray, last: FloatArray) -> None:
+    def __init__(self, index: WindowIndex, weights: dict[str, float], *, first: Shares, last: Shares) -> None:
         """Draw origins between the `first` and `last` share of each trace; both of shape (number of traces,)."""
         self.index = index
         datasets = np.array([trace.dataset for trace in index.traces])
