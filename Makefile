@@ -117,8 +117,16 @@ bench: install-train ## benchmarks, as ratios inside one run
 	$(TRAIN_BIN)/python -m bench.serving --json docs/bench-serving.json
 	$(TRAIN_BIN)/python -m bench.controller
 
+.PHONY: demo-check
+demo-check: install ## the demo as a newcomer runs it, in a folder that goes away
+	folder=$$(mktemp -d) && cd $$folder && $(CURDIR)/$(BIN)/ai-hpa demo && test -s ai-hpa-demo.html && rm -r $$folder
+
+.PHONY: packaging
+packaging: install ## the wheel installs with each extra alone, and carries what it needs
+	.ci/packaging
+
 .PHONY: check
-check: lint types imports docs-check test-training test ## everything CI runs
+check: lint types imports docs-check packaging demo-check test test-training ## everything CI runs
 
 .PHONY: clean
 clean: ## remove environments and caches

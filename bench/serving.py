@@ -6,6 +6,7 @@ import argparse
 import importlib.resources
 import json
 import os
+import platform
 import socket
 import statistics
 import subprocess
@@ -245,9 +246,9 @@ def main() -> None:
         print(f"{name:<52} {value:>12.3f} {unit:<10} {bar}")
     if args.json:
         keys = ("name", "value", "unit", "bar")
-        args.json.write_text(
-            json.dumps([dict(zip(keys, row, strict=True)) for row in rows], indent=2), encoding="utf-8"
-        )
+        machine = {"cpus": len(os.sched_getaffinity(0)), "python": platform.python_version()}
+        table = {"machine": machine, "rows": [dict(zip(keys, row, strict=True)) for row in rows]}
+        args.json.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

