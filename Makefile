@@ -110,7 +110,7 @@ train: install-train ## train the weights that ship, from traces in TRACES/train
 .PHONY: evaluation
 evaluation: install ## score the shipped weights (and out/lstm, out/min-max) on the traces in TRACES/dev
 	$(BIN)/python -m predictor_model.evaluate --csv $(TRACES)/dev --json docs/evaluation.json \
-	  $(if $(wildcard out/lstm),--model lstm=out/lstm) $(if $(wildcard out/min-max),--model bi-lstm-min-max=out/min-max)
+	  $(if $(wildcard out/lstm/model.onnx),--model lstm=out/lstm) $(if $(wildcard out/min-max/model.onnx),--model bi-lstm-min-max=out/min-max)
 
 .PHONY: bench
 bench: install-train ## benchmarks, as ratios inside one run

@@ -23,7 +23,8 @@ steps of 15 s to 1 h, from 8 to 288 past samples; quantiles of each step and of 
 Made to set replica floors ahead of load. It is not made for money, safety or health."""
 
 LIMITS = """\
-- The quantiles of the window maximum are too low on bursty series (coverage below); the scaler corrects them online.
+- The quantiles of the window maximum are too low on bursty series (coverage in docs/evaluation.md); the
+  scaler corrects them online.
 - It sees 288 samples and the same clock time a day and a week before: no holidays, no months, no planned events.
 - It knows nothing of what moves the load: a launch or a failover is a surprise to it.
 - It was trained mostly at steps of 1, 5 and 10 minutes; other steps are averages of those, or relabelled.

@@ -66,6 +66,7 @@ class Summary:
     """One forecaster over all series; ratios are geometric means, MASE is the plain mean (it may be 0)."""
 
     forecaster: str
+    series: int
     overall: float
     interval: tuple[float, float]
     by_dataset: dict[str, float]
@@ -207,6 +208,7 @@ def _summary(name: str, scores: list[SeriesScore]) -> Summary:
     keys = covered[0] if covered else ()
     return Summary(
         forecaster=name,
+        series=len(scores),
         overall=geometric_mean(np.array(list(by_dataset.values()))),
         interval=bootstrap_interval(groups),
         by_dataset=by_dataset,
@@ -222,10 +224,11 @@ def _summary(name: str, scores: list[SeriesScore]) -> Summary:
 def markdown_table(summaries: Sequence[Summary]) -> str:
     """The comparison as a table for docs/evaluation.md."""
     datasets = list(dict.fromkeys(dataset for summary in summaries for dataset in summary.by_dataset))
-    header = ["forecaster", *datasets, "together", "95 % interval", "trailing 7 d", "MASE", "worst series"]
+    header = ["forecaster", "series", *datasets, "together", "95 % interval", "trailing 7 d", "MASE", "worst series"]
     rows = [
         [
             summary.forecaster,
+            str(summary.series),
             *(f"{summary.by_dataset[d]:.3f}" if d in summary.by_dataset else "-" for d in datasets),
             f"**{summary.overall:.3f}**",
             f"{summary.interval[0]:.3f} to {summary.interval[1]:.3f}",

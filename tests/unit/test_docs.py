@@ -79,3 +79,24 @@ def test_every_make_target_that_the_docs_name_exists() -> None:
         target for page in PAGES for target in re.findall(r"`make ([a-z-]+)", page.read_text(encoding="utf-8"))
     } | set(re.findall(r"^make ([a-z-]+)", README, flags=re.MULTILINE))
     assert named <= targets
+
+
+def test_the_api_page_is_the_contract() -> None:
+    page, contract = (ROOT / "docs" / "forecast-api.md").read_text(encoding="utf-8"), load("contracts/forecast_v2.json")
+    for tensor in contract["inputs"]:
+        shape = f"[{', '.join(map(str, tensor['shape']))}]"
+        assert cells(page, f"`{tensor['name']}`")[:3] == [
+            tensor["datatype"],
+            shape,
+            "no" if tensor["optional"] else "yes",
+        ]
+    for tensor in contract["outputs"]:
+        shape = f"[{', '.join(map(str, tensor['shape']))}]"
+        assert cells(page, f"`{tensor['name']}`")[:2] == [tensor["datatype"], shape]
+    sentence = " ".join(page.split())
+    assert ", ".join(map(str, contract["quantile_levels"])) in sentence
+    history, step, batch = (contract[name] for name in ("history_length", "step_seconds", "batch_size"))
+    assert f"T from {history['min']} to {history['max']}" in sentence
+    assert f"{step['min']} to {step['max']}, default {step['default']}" in sentence
+    assert f"B from {batch['min']} to {batch['max']}" in sentence
+    assert f"H = {contract['prediction_length']}." in sentence
