@@ -3,6 +3,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 PORT ?= 8080
+# The machine's own certificates: behind a company's proxy, those that come with uv know nothing of its authority.
+export UV_SYSTEM_CERTS ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 LOCK := requirements.lock
 CODE := contracts predictor_model scaler tests bench
 
