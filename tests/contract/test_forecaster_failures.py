@@ -565,9 +565,15 @@ def test_the_floor_stays_while_the_last_valid_forecast_covers_the_lead_time(
     )
     world = World(target, load=2.0, floor=2)
     failing = [] if behaviour is None else [behaviour]
+    time = FakeTime()
     with (
         serving(good, *failing) as stub,
-        closing(KServeForecaster(stub.url, deadline=timedelta(seconds=0.1))) as forecaster,
+        # Only a server that does not answer needs real time to pass; half a second of it is enough for the good answer.
+        closing(
+            KServeForecaster(stub.url, deadline=timedelta(seconds=0.5))
+            if behaviour is slow
+            else KServeForecaster(stub.url, clock=time.clock, sleep=time.sleep)
+        ) as forecaster,
     ):
         controller = Controller(
             targets=world,
