@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from predictor_model.checkpoint import Checkpoint, data_source
 from predictor_model.config import ModelConfig, TrainConfig
 from predictor_model.contract import CONTRACT
 from predictor_model.export import example_window, export_onnx
-from predictor_model.graph import load_graph
+from predictor_model.graph import MODEL_FILE, load_graph
 from predictor_model.network import BiLSTMForecaster
 from predictor_model.traces import TraceError
 from predictor_model.train import Trainer, load_training_data, main, pinball, window_max_target
@@ -91,6 +93,21 @@ def test_a_killed_run_resumes_to_where_an_unbroken_one_ends(traces: Path, tmp_pa
     first, second = weights(unbroken), weights(resumed)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert (unbroken.best_step, unbroken.best_loss) == (resumed.best_step, resumed.best_loss)
+
+
+def test_a_killed_process_leaves_a_checkpoint_that_the_next_one_goes_on_from(traces: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = ["--data", str(traces), "--out", str(out), "--steps", "500", "--synthetic-traces", "0"]
+    command = [sys.executable, "-m", "predictor_model.train", *options, "--batch-size", "4", "--hidden-size", "8"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as first:
+        assert first.stderr is not None
+        next(line for line in first.stderr if line.startswith("step 250:"))
+        first.kill()
+    assert not (out / MODEL_FILE).exists()
+    second = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    assert "step 250:" not in second.stderr
+    assert "step 500:" in second.stderr
+    assert load_graph(out / MODEL_FILE).model_version == "0.0.0"
 
 
 def test_a_checkpoint_says_what_it_was_made_of(traces: Path, tmp_path: Path) -> None:
