@@ -73,7 +73,7 @@ class TrainConfig:
     """
 
     seed: int = 0
-    steps: int = 4_000
+    steps: int = 10_000
     batch_size: int = 256
     learning_rate: float = 2.5e-3
     weight_decay: float = 0.01

@@ -127,7 +127,7 @@ def draw(trace: Trace, forecast: Forecast, *, width: int) -> str:
     plotext.plot((minutes * (known - len(recent) + 1)).tolist(), recent[known].tolist(), label="load", color="default")
     for name, color, line in _lines(forecast):
         plotext.plot(ahead, line.tolist(), label=name, color=color)
-    plotext.title(f"{trace.name}: load, {CONTRACT.prediction_length} steps of {trace.step} ahead")
+    plotext.title(f"{trace.name}: load, {CONTRACT.prediction_length} steps of {_in_minutes(trace.step)} ahead")
     plotext.xlabel("minutes from the newest sample")
     return str(plotext.build())
 
@@ -173,8 +173,12 @@ def _show(trace: Trace, forecast: Forecast, console: Console) -> None:
     for step in TABLE_STEPS:
         cells = [_at(forecast, forecast.quantiles, level)[step - 1] for level in (0.5, 0.9, 0.99)]
         cells.append(_at(forecast, forecast.window_max, 0.99)[step - 1])
-        table.add_row(str(step * forecast.step), *(f"{cell:.4g}" for cell in cells))
+        table.add_row(_in_minutes(step * forecast.step), *(f"{cell:.4g}" for cell in cells))
     console.print(table)
+
+
+def _in_minutes(duration: timedelta) -> str:
+    return f"{duration / timedelta(minutes=1):g} min"
 
 
 def _when(trace: Trace, forecast: Forecast) -> str:
