@@ -26,6 +26,7 @@ import onnxruntime
 import tritonclient.grpc as triton
 
 from bench.bare_asgi import feed
+from bench.table import Row, markdown_table
 
 BENCH = Path(__file__).parent
 GRAPH = Path(str(importlib.resources.files("predictor_model"))) / "weights" / "model.onnx"
@@ -35,8 +36,6 @@ CONTEXT_LENGTH = 288
 BATCHES = (1, 32, 1000)
 CHUNK_ROWS = 64
 START_SECONDS = 120.0
-
-Row = tuple[str, float, str, str]
 
 
 def free_port() -> int:
@@ -242,8 +241,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the rows there, too")
     args = parser.parse_args()
     rows = measure(args.repeats)
-    for name, value, unit, bar in rows:
-        print(f"{name:<52} {value:>12.3f} {unit:<10} {bar}")
+    print(markdown_table(rows))
     if args.json:
         keys = ("name", "value", "unit", "bar")
         machine = {"cpus": len(os.sched_getaffinity(0)), "python": platform.python_version()}
