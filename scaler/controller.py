@@ -362,13 +362,20 @@ class Controller:
             if target is None or workload is None:
                 continue
             forecast = answer.forecasts.get(request.key)
-            if forecast is not None:
+            if forecast is not None and not self._is_stale(forecast, target, workload, now):
                 self._accept(workload, target, request, forecast)
-            else:
-                workload.failure = answer.failure or ForecastFailure.REJECTED
-                unanswered.append(request)
+                continue
+            missing = answer.failure or ForecastFailure.REJECTED
+            workload.failure = ForecastFailure.STALE if forecast is not None else missing
+            unanswered.append(request)
         if unanswered:
             self._fall_back(unanswered, targets)
+
+    def _is_stale(self, forecast: Forecast, target: Target, workload: _Workload, now: datetime) -> bool:
+        """Whether a forecast no longer covers, on arrival, a lead time that a fresh one would cover."""
+        lead = target.lead_time or workload.lead_time.lead_time
+        steps = policy.steps_that_matter(forecast, lead, tick=self.config.policy.tick, now=now)
+        return steps is None and self._choose_step(lead)[1]
 
     def _accept(self, workload: _Workload, target: Target, request: ForecastRequest, forecast: Forecast) -> None:
         workload.calibration = calibration.issue(

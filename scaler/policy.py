@@ -251,16 +251,21 @@ def prepare(forecast: Forecast, level: float, offsets: FloatArray) -> Trajectory
     )
 
 
-def covering(outlook: Outlook, tick: timedelta, now: datetime) -> _View | None:
-    """Find the first trajectory that is valid, and read it at the steps that matter.
+def steps_that_matter(forecast: Forecast, lead_time: timedelta, *, tick: timedelta, now: datetime) -> int | None:
+    """Count the steps of a forecast that the load has to be covered for; None where it is not valid for that.
 
     h = ceil((now - origin + lead + tick) / step); valid while h <= H and the origin lies at most one step ahead.
     """
+    age = now - forecast.origin
+    steps = max(1, -(-(age + lead_time + tick) // forecast.step))
+    return steps if steps <= forecast.prediction_length and age >= -forecast.step else None
+
+
+def covering(outlook: Outlook, tick: timedelta, now: datetime) -> _View | None:
+    """Find the first trajectory that is valid, and read it at the steps that matter."""
     for trajectory in outlook.trajectories:
-        forecast = trajectory.forecast
-        age = now - forecast.origin
-        steps = max(1, -(-(age + outlook.lead_time + tick) // forecast.step))
-        if steps <= len(trajectory.peaks) and age >= -forecast.step:
+        steps = steps_that_matter(trajectory.forecast, outlook.lead_time, tick=tick, now=now)
+        if steps is not None:
             return _View(trajectory, steps, trajectory.peaks[steps - 1])
     return None
 

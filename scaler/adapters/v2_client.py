@@ -9,6 +9,7 @@ What can go wrong, and what it becomes (`ForecastUnavailable` with a cause):
     400, 413, 422                                rejected        as RequestRefused: the input may be to blame
     other 4xx                                    rejected
     any other status, cut short, not a v2 body   malformed       cut short is retried
+    an answer to another request                 stale
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
@@ -109,15 +111,20 @@ class V2Client:
         Raises:
             ForecastUnavailable: No usable answer before `deadline`; `RequestRefused` where the input is blamed.
         """
-        body, header_length = encode_request(inputs, parameters=parameters, outputs=outputs)
+        request_id = str(uuid.uuid4())
+        body, header_length = encode_request(inputs, request_id=request_id, parameters=parameters, outputs=outputs)
         headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(header_length)}
 
         def attempt() -> InferResponse:
             content, answered = self._exchange("POST", f"v2/models/{model_name}/infer", deadline, body, headers)
             try:
-                return decode_response(content, answered.get(HEADER_LENGTH))
+                response = decode_response(content, answered.get(HEADER_LENGTH))
             except MalformedBody as exc:
                 raise ForecastUnavailable(ForecastFailure.MALFORMED, str(exc)) from exc
+            if response.request_id != request_id:
+                message = f"the answer is to request {response.request_id!r}, not to this one"
+                raise ForecastUnavailable(ForecastFailure.STALE, message)
+            return response
 
         return self._retried(attempt, deadline)
 

@@ -29,14 +29,19 @@ class MalformedBody(ValueError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InferResponse:
-    """The tensors and parameters of one answer, still unchecked against any contract."""
+    """One answer, still unchecked against any contract.
 
+    Attributes:
+        request_id: Of the request that it says it answers; None where it does not say.
+    """
+
+    request_id: str | None
     outputs: Mapping[str, Tensor]
     parameters: Mapping[str, Any]
 
 
 def encode_request(
-    inputs: Mapping[str, Tensor], *, parameters: Mapping[str, Any], outputs: Sequence[str]
+    inputs: Mapping[str, Tensor], *, request_id: str, parameters: Mapping[str, Any], outputs: Sequence[str]
 ) -> tuple[bytes, int]:
     """Write an inference request.
 
@@ -44,6 +49,7 @@ def encode_request(
 
     Args:
         inputs: Arrays of float32, int64 or bool by tensor name.
+        request_id: The answer has to carry it, too.
         parameters: Request parameters.
         outputs: Names of the tensors wanted.
 
@@ -52,6 +58,7 @@ def encode_request(
     """
     arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
     header = {
+        "id": request_id,
         "inputs": [
             {
                 "name": name,
@@ -95,7 +102,7 @@ def decode_response(body: bytes, header_length: str | None) -> InferResponse:
     parameters = header.get("parameters") or {}
     if not isinstance(parameters, dict):
         raise MalformedBody(f"'parameters' must be an object, got {parameters!r:.80}")
-    return InferResponse(outputs=tensors, parameters=parameters)
+    return InferResponse(request_id=header.get("id"), outputs=tensors, parameters=parameters)
 
 
 def _split(body: bytes, header_length: str | None) -> tuple[dict[str, Any], bytes]:

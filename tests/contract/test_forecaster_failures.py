@@ -117,11 +117,12 @@ def serving(*behaviours: Behaviour) -> Iterator[Stub]:
         stop()
 
 
-def answer(rows: int, **changed: Any) -> dict[str, Any]:
+def answer(call: Call, **changed: Any) -> dict[str, Any]:
     """Build a good JSON answer, tensors replaced or taken away (None) by name."""
-    flat = np.full((rows, H, len(LEVELS)), PEAK)
+    flat = np.full((call.rows, H, len(LEVELS)), PEAK)
     tensors = {"quantiles": flat, "window_max": flat, "quantile_levels": np.array(LEVELS)} | changed
     return {
+        "id": call.header["id"],
         "model_name": CONTRACT.model_name,
         "outputs": [
             {"name": name, "datatype": "FP32", "shape": list(values.shape), "data": values.ravel().tolist()}
@@ -133,11 +134,11 @@ def answer(rows: int, **changed: Any) -> dict[str, Any]:
 
 
 def good(call: Call) -> None:
-    call.send(200, json.dumps(answer(call.rows)).encode())
+    call.send(200, json.dumps(answer(call)).encode())
 
 
 def answering(**changed: Any) -> Behaviour:
-    return lambda call: call.send(200, json.dumps(answer(call.rows, **changed)).encode())
+    return lambda call: call.send(200, json.dumps(answer(call, **changed)).encode())
 
 
 def status(code: int, text: str = '{"error": "out of order"}', **headers: str) -> Behaviour:
@@ -196,12 +197,17 @@ def short_tensor(call: Call) -> None:
 
 
 def other_step(call: Call) -> None:
-    body = answer(call.rows) | {"parameters": {"step_seconds": 300}}
+    body = answer(call) | {"parameters": {"step_seconds": 300}}
     call.send(200, json.dumps(body).encode())
 
 
+def from_a_cache(call: Call) -> None:
+    """Give again what was right for an earlier request."""
+    call.send(200, json.dumps(answer(call) | {"id": "an-earlier-request"}).encode())
+
+
 def integer_levels(call: Call) -> None:
-    body = answer(call.rows)
+    body = answer(call)
     body["outputs"][0]["datatype"] = "INT64"
     call.send(200, json.dumps(body).encode())
 
@@ -272,6 +278,7 @@ FAILURES = [
     pytest.param(cut_short, ForecastFailure.MALFORMED, "", id="body_cut_short"),
     pytest.param(short_tensor, ForecastFailure.MALFORMED, "100 bytes", id="tensor_cut_short"),
     pytest.param(other_step, ForecastFailure.MALFORMED, "steps of 300 s", id="other_step"),
+    pytest.param(from_a_cache, ForecastFailure.STALE, "to request 'an-earlier-request'", id="stale"),
     pytest.param(integer_levels, ForecastFailure.MALFORMED, "int64", id="wrong_datatype"),
     pytest.param(answering(window_max=None), ForecastFailure.MALFORMED, "no tensor 'window_max'", id="wrong_names"),
     pytest.param(answering(quantiles=grid(steps=29)), ForecastFailure.MALFORMED, "(1, 29, 8)", id="wrong_shape"),
@@ -439,7 +446,7 @@ def test_workloads_share_a_call_where_they_share_a_step() -> None:
 
 def test_each_step_is_a_call_of_its_own() -> None:
     def echo_step(call: Call) -> None:
-        call.send(200, json.dumps(answer(call.rows) | {"parameters": call.header["parameters"]}).encode())
+        call.send(200, json.dumps(answer(call) | {"parameters": call.header["parameters"]}).encode())
 
     requests = [make_request("a"), make_request("b", step=5 * MINUTE)]
     with serving(echo_step) as stub, KServeForecaster(stub.url) as forecaster:
@@ -552,6 +559,7 @@ class World:
         pytest.param(answering(quantiles=grid(at=np.nan)), ForecastFailure.NOT_FINITE, id="nan"),
         pytest.param(cut_short, ForecastFailure.MALFORMED, id="body_cut_short"),
         pytest.param(status(200, "<html>"), ForecastFailure.MALFORMED, id="html_with_200"),
+        pytest.param(from_a_cache, ForecastFailure.STALE, id="stale"),
     ],
 )
 def test_the_floor_stays_while_the_last_valid_forecast_covers_the_lead_time(

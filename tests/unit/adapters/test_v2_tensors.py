@@ -15,14 +15,14 @@ def test_a_request_is_a_json_header_and_the_raw_tensors() -> None:
         "observed": np.array([[True, False]]),
         "end_time": np.array([7], np.int64),
     }
-    body, length = encode_request(inputs, parameters={"step_seconds": 60}, outputs=("quantiles",))
+    body, length = encode_request(inputs, request_id="r-1", parameters={"step_seconds": 60}, outputs=("quantiles",))
     header = json.loads(body[:length])
     assert [(t["name"], t["datatype"], t["shape"], t["parameters"]) for t in header["inputs"]] == [
         ("load", "FP32", [1, 2], {"binary_data_size": 8}),
         ("observed", "BOOL", [1, 2], {"binary_data_size": 2}),
         ("end_time", "INT64", [1], {"binary_data_size": 8}),
     ]
-    assert header["parameters"] == {"step_seconds": 60}
+    assert (header["id"], header["parameters"]) == ("r-1", {"step_seconds": 60})
     assert header["outputs"] == [{"name": "quantiles", "parameters": {"binary_data": True}}]
     assert body[length:] == bytes.fromhex("0000803f00002040 0100 0700000000000000")
 

@@ -199,6 +199,30 @@ class TestForecasts:
         assert story.run(30).floor == 8
         assert story.world.applied == [(WEB, 6), (WEB, 8)]
 
+    @pytest.mark.parametrize(
+        ("newest_missing", "source", "failure"),
+        [
+            # 15 s after the first tick, a lead time of 90 s and a tick of 15 s: age + 105 s within 30 minutes
+            pytest.param(28, "model", None, id="just-covers"),
+            pytest.param(29, None, ForecastFailure.STALE, id="too-old"),
+        ],
+    )
+    def test_a_forecast_too_old_on_arrival_is_stale(
+        self, newest_missing: int, source: str | None, failure: ForecastFailure | None
+    ) -> None:
+        story = Story(peak=80.0)
+        story.world.newest_missing = newest_missing
+        story.run(0)
+        decision = story.run(15)
+        assert (decision.forecast_source, decision.forecast_failure) == (source, failure)
+        assert decision.floor == (6 if source else 2)  # without it, what the load of 20 needs
+
+    def test_a_lead_time_beyond_every_forecast_does_not_make_a_fresh_one_stale(self) -> None:
+        story = Story(target_of(lead_time=timedelta(hours=5)))
+        story.run(0)
+        decision = story.run(15)
+        assert (decision.forecast_source, decision.forecast_failure) == (None, None)
+
     def test_all_workloads_share_one_call_and_three_windows(self) -> None:
         story = Story(target_of(WEB), target_of(API))
         story.run(285)
