@@ -12,8 +12,6 @@ from scaler.domain import Decision, TargetKey
 
 JsonValue: TypeAlias = str | int | float | bool | list[str] | None
 
-logger = logging.getLogger(__name__)
-
 # What `logging` itself puts on every record; all else came in by `extra`.
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -36,15 +34,6 @@ def decision_row(decision: Decision) -> dict[str, JsonValue]:
             value = [str(item) for item in value]
         row[name] = value
     return row
-
-
-class DecisionLog:
-    """A `DecisionRecorder` that writes one INFO record per decision."""
-
-    def record(self, decision: Decision) -> None:
-        """Log one decision."""
-        if logger.isEnabledFor(logging.INFO):
-            logger.info("decision", extra=decision_row(decision))
 
 
 class JsonFormatter(logging.Formatter):

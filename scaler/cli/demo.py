@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.table import Table
 
 from scaler.adapters.kserve_forecaster import KServeForecaster
+from scaler.controller import ControllerConfig
 from scaler.domain import ScalerError
 from scaler.replay.cluster import StartUp
 from scaler.replay.impatient import ImpatientForecaster
@@ -37,7 +39,8 @@ from scaler.replay.summary import (
     verdict,
 )
 from scaler.replay.traces import Trace, TraceError, demo_trace, read_csv
-from scaler.telemetry import configure_logging
+from scaler.settings import PREFIX, load_config
+from scaler.telemetry import configure_logging, decision_row
 
 EXIT_UNAVAILABLE: Final = 1
 EXIT_BAD_INPUT: Final = 2
@@ -95,20 +98,27 @@ def demo_command(  # noqa: PLR0913 - one parameter per option is how typer reads
     ] = None,
     html: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("ai-hpa-demo.html"),
     json_path: Annotated[Path | None, typer.Option("--json", help="Where the scores go as JSON.")] = None,
+    decisions: Annotated[
+        Path | None, typer.Option(help="Where every decision goes, a line of JSON each, with all its reasons.")
+    ] = None,
 ) -> None:
     """Replay real load under the HPA, under AI-HPA over the same HPA, and under an oracle."""
     configure_logging(sys.stderr, logging.ERROR)  # what went wrong with forecasts stands below the table
     console = Console()
     wishes = _Wishes(capacity, min_replicas, max_replicas, hpa_target, start_seconds, seed)
     try:
+        config = load_config()
         plan = plan_replay(_trace(csv, series), timedelta(days=days))
         settings = wishes.settings(plan)
-        for note in plan.notes:
+        for note in (*plan.notes, *(f"{setting} from the environment." for setting in _environment())):
             console.print(note, style="dim")
-        result = _replay(plan, settings, endpoint, console)
+        result = _replay(plan, settings, endpoint=endpoint, config=config, console=console)
         _write_report(result, html)
         if json_path is not None:
             json_path.write_text(json.dumps(to_json(result), indent=2) + "\n", encoding="utf-8")
+        if decisions is not None:
+            rows = (json.dumps(decision_row(decision)) + "\n" for decision in result.decisions)
+            decisions.write_text("".join(rows), encoding="utf-8")
     except (TraceError, ValueError, OSError) as exc:
         _fail(str(exc), EXIT_BAD_INPUT)
     except ScalerError as exc:
@@ -128,7 +138,14 @@ def _trace(csv: Path | None, series: str | None) -> Trace:
     return traces[0]
 
 
-def _replay(plan: ReplayPlan, settings: ReplaySettings, endpoint: str | None, console: Console) -> ReplayResult:
+def _replay(
+    plan: ReplayPlan,
+    settings: ReplaySettings,
+    *,
+    endpoint: str | None,
+    config: ControllerConfig,
+    console: Console,
+) -> ReplayResult:
     with ExitStack() as stack:
         with console.status("Starting the model server" if endpoint is None else f"Asking {endpoint}"):
             url = stack.enter_context(model_endpoint(endpoint))
@@ -136,7 +153,7 @@ def _replay(plan: ReplayPlan, settings: ReplaySettings, endpoint: str | None, co
             forecaster.check_metadata()
         console.print(f"Model server ready at {url}", style="dim")
         progress = stack.enter_context(_progress(plan, console))
-        return replay(plan, settings, ImpatientForecaster(forecaster), progress=progress)
+        return replay(plan, settings, ImpatientForecaster(forecaster), config=config, progress=progress)
 
 
 @contextmanager
@@ -205,7 +222,12 @@ def _conclude(result: ReplayResult, html: Path, console: Console) -> None:
 
 
 def _command() -> str:
-    return shlex.join(["ai-hpa", *sys.argv[1:]])
+    return " ".join([*_environment(), shlex.join(["ai-hpa", *sys.argv[1:]])])
+
+
+def _environment() -> list[str]:
+    """The scaler's settings that this process was given, as a shell takes them."""
+    return [f"{name}={shlex.quote(value)}" for name, value in sorted(os.environ.items()) if name.startswith(PREFIX)]
 
 
 def _fail(message: str, code: int) -> None:

@@ -68,6 +68,32 @@ def test_the_demo_writes_table_report_and_scores(csv: Path, tmp_path: Path) -> N
     assert data["settings"]["days"] == pytest.approx(1)
 
 
+def test_every_decision_can_be_kept_with_all_its_reasons(csv: Path, tmp_path: Path) -> None:
+    options = ["--csv", str(csv), "--series", "web", "--days", "1", "--endpoint", "http://up"]
+    ran = RUNNER.invoke(app, ["demo", *options, "--decisions", "decisions.jsonl"])
+    assert ran.exit_code == 0, ran.output
+    rows = [json.loads(line) for line in (tmp_path / "decisions.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 24 * 60 * 4
+    assert all(row["reason"] and row["key"] == "replay/HorizontalPodAutoscaler/workload" for row in rows)
+
+
+def test_settings_of_the_environment_reach_the_controller_and_are_said(csv: Path, tmp_path: Path) -> None:
+    options = ["--csv", str(csv), "--series", "web", "--days", "1", "--endpoint", "http://up"]
+    setting = {"AI_HPA_LEAD_TIME_PRIOR_SECONDS": "600"}
+    ran = RUNNER.invoke(app, ["demo", *options, "--decisions", "decisions.jsonl"], env=setting | {"COLUMNS": "200"})
+    assert ran.exit_code == 0, ran.output
+    assert "AI_HPA_LEAD_TIME_PRIOR_SECONDS=600 from the environment." in ran.output
+    first = json.loads((tmp_path / "decisions.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert first["lead_time_seconds"] == 600
+    assert "AI_HPA_LEAD_TIME_PRIOR_SECONDS=600 ai-hpa" in (tmp_path / "ai-hpa-demo.html").read_text(encoding="utf-8")
+
+
+def test_a_mistyped_setting_stops_the_demo(csv: Path) -> None:
+    ran = RUNNER.invoke(app, ["demo", "--csv", str(csv), "--series", "web"], env={"AI_HPA_FORECAST_PERIOD": "60"})
+    assert ran.exit_code == 2
+    assert "did you mean AI_HPA_FORECAST_PERIOD_SECONDS?" in " ".join(ran.output.split())
+
+
 def test_a_forecaster_that_dies_on_the_way_is_said_loudly(csv: Path) -> None:
     options = ["--csv", str(csv), "--series", "web", "--days", "1", "--endpoint", "http://dying"]
     ran = RUNNER.invoke(app, ["demo", *options], env={"COLUMNS": "400"})
