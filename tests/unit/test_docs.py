@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from bench.table import markdown_table
+from predictor_model.config import ModelConfig, TrainConfig
+from predictor_model.datasets import SHIPPED_SETS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -65,6 +68,13 @@ def test_the_shipped_model_is_the_one_its_record_describes() -> None:
     weights = ROOT / "predictor_model" / "weights"
     digest = hashlib.sha256((weights / "model.onnx").read_bytes()).hexdigest()
     assert load("predictor_model/weights/training.json")["model_sha256"] == digest
+
+
+def test_the_documented_command_rebuilds_the_shipped_weights() -> None:
+    record = load("predictor_model/weights/training.json")
+    assert record["train"] == dataclasses.asdict(TrainConfig())
+    assert record["model"] == dataclasses.asdict(ModelConfig())
+    assert {source["dataset"] for source in record["data"]} == set(SHIPPED_SETS)
 
 
 def test_the_benchmark_page_holds_the_recorded_run() -> None:
