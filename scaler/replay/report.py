@@ -219,6 +219,11 @@ def _settings(result: ReplayResult) -> str:
             f"{start_up.cache_miss_ratio:.0%} pull their image and take {start_up.cache_miss_factor:g} times as long"
         ),
         "metric delay": f"{settings.metric_delay.total_seconds():g} s after the end of a step",
+        "AI-HPA asks for a forecast": f"every {result.config.forecast_cycle.forecast_period.total_seconds():g} s",
+        "AI-HPA expects metrics": (
+            f"at most {result.config.metric_delay.total_seconds():g} s old; "
+            f"blind after {result.config.policy.metric_freshness.total_seconds():g} s"
+        ),
         "forecast latency": f"{settings.forecast_latency.total_seconds():g} s",
         "noise": f"log-normal, {settings.noise_ratio:.0%}, every 15 s",
         "queue": f"what the ready pods serve within {settings.queue_timeout.total_seconds():g} s",

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from scaler.controller import ControllerConfig
 from scaler.domain import Decision, FloatArray, Forecast
 from scaler.replay.cluster import Service, StartUp
 from scaler.replay.demand import TICK
@@ -106,6 +107,7 @@ class ReplayResult:
         needed: Pods that the load needs. Shape (n,).
         decisions: AI-HPA's, one per tick.
         forecasts: Those AI-HPA was given, in the order of asking.
+        config: The controller's, as it ran: delay and freshness of its metrics fit the trace's step.
         preprocessing: What was done to the trace before, in sentences.
     """
 
@@ -118,6 +120,7 @@ class ReplayResult:
     decisions: tuple[Decision, ...]
     forecasts: tuple[IssuedForecast, ...]
     settings: ReplaySettings
+    config: ControllerConfig
     preprocessing: tuple[str, ...]
 
     def time_of(self, tick: int) -> datetime:

@@ -121,8 +121,8 @@ def replay(
     recorder = _Decisions()
     executor = SimulatedExecutor(plan.window_start, settings.forecast_latency)
     recording = RecordingForecaster(forecaster, executor)
-    shipped = config if config is not None else ControllerConfig()
-    ai_hpa_run = _ai_hpa(stage, recording, recorder, config=_for_step(shipped, demand, settings), progress=progress)
+    fitted = _for_step(config if config is not None else ControllerConfig(), demand, settings)
+    ai_hpa_run = _ai_hpa(stage, recording, recorder, config=fitted, progress=progress)
     return ReplayResult(
         series=trace.name,
         has_clock=trace.has_clock,
@@ -133,6 +133,7 @@ def replay(
         decisions=tuple(recorder.decisions),
         forecasts=tuple(recording.issued),
         settings=settings,
+        config=fitted,
         preprocessing=plan.notes,
     )
 
