@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.resources
 import json
 import os
 import platform
@@ -27,14 +26,14 @@ import tritonclient.grpc as triton
 
 from bench.bare_asgi import feed
 from bench.table import Row, markdown_table
+from predictor_model.graph import CHUNK_ROWS, MODEL_FILE, SHIPPED_WEIGHTS
 
 BENCH = Path(__file__).parent
-GRAPH = Path(str(importlib.resources.files("predictor_model"))) / "weights" / "model.onnx"
+GRAPH = SHIPPED_WEIGHTS / MODEL_FILE
 READY = "/v2/models/forecaster/ready"
 INFER = "/v2/models/forecaster/infer"
 CONTEXT_LENGTH = 288
 BATCHES = (1, 32, 1000)
-CHUNK_ROWS = 64
 START_SECONDS = 120.0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import importlib.resources
 import logging
 import sys
 import warnings
@@ -17,7 +16,7 @@ from kserve.errors import InvalidInput, ModelNotFound
 from kserve.logging import KSERVE_LOG_CONFIG, configure_logging
 
 from predictor_model.contract import CONTRACT
-from predictor_model.graph import MODEL_FILE, ModelUnusable
+from predictor_model.graph import MODEL_FILE, SHIPPED_WEIGHTS, ModelUnusable
 from predictor_model.serving import ForecasterDataPlane, ForecasterModel, RawInferBody, reject_body
 
 # 10,000 rows of the longest history with every optional tensor take 104 MB.
@@ -27,10 +26,12 @@ CALLERS_MISTAKES = (InvalidInput, ModelNotFound, NotImplementedError)
 
 def parse_args() -> argparse.Namespace:
     """Read the command line: the SDK's own flags, and where the model lies."""
-    weights = Path(str(importlib.resources.files("predictor_model"))) / "weights"
     parser = argparse.ArgumentParser("python -m predictor_model", description=__doc__, parents=[model_server.parser])
     parser.add_argument(
-        "--model_dir", type=Path, default=weights, help=f"directory that holds {MODEL_FILE}; default: the shipped one"
+        "--model_dir",
+        type=Path,
+        default=SHIPPED_WEIGHTS,
+        help=f"directory that holds {MODEL_FILE}; default: the shipped one",
     )
     parser.set_defaults(
         model_name=CONTRACT.model_name,

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from predictor_model.datasets import SYNTHETIC_WEIGHT, training_set
-from predictor_model.evaluate import SHIPPED, WEIGHTS, Summary, coverage_table, markdown_table
-from predictor_model.graph import RECORD_FILE
+from predictor_model.evaluate import SHIPPED, Summary, coverage_table, markdown_table
+from predictor_model.graph import RECORD_FILE, SHIPPED_WEIGHTS
 
 CARD_FILE = "MODEL_CARD.md"
 BEGIN = "<!-- measured: written by `make docs` from docs/evaluation.json -->"
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m predictor_model.card", description=__doc__)
     parser.add_argument("--evaluation", type=Path, required=True, help="JSON that predictor_model.evaluate wrote")
     parser.add_argument("--page", type=Path, required=True, help="docs/evaluation.md")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of model, record and card")
+    parser.add_argument("--weights", type=Path, default=SHIPPED_WEIGHTS, help="folder of model, record and card")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where something is out of date")
     options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
     summaries = [Summary(**fields) for fields in json.loads(options.evaluation.read_text("utf-8"))["summaries"]]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+UNKNOWN_END_TIME = -1
+"""What the graph takes for `end_time` where there is no clock."""
+
 
 class Scaling(StrEnum):
     """How a window is brought to the network's range; everything comes from the window's own past."""

@@ -16,7 +16,7 @@ from rich.progress import track
 
 from predictor_model.baselines import DAY_SECONDS, IntArray, Naive, holt_winters_quantiles
 from predictor_model.features import HORIZON, WindowIndex
-from predictor_model.graph import MODEL_FILE, Graph, ModelUnusable, load_graph
+from predictor_model.graph import CHUNK_ROWS, MODEL_FILE, SHIPPED_WEIGHTS, Graph, ModelUnusable, load_graph
 from predictor_model.metrics import (
     LEVELS,
     Array,
@@ -34,10 +34,8 @@ ORIGINS = 120
 TRAILING_DAYS = 7
 COVERAGE_STEPS = (1, 5, 15, 30)
 COVERAGE_LEVELS = (0.9, 0.95, 0.99)
-CHUNK_ROWS = 64
 SHIPPED = "bi-lstm"
 HOLT_WINTERS = "holt-winters"
-WEIGHTS = Path(__file__).parent / "weights"
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +288,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     progress, output = Console(stderr=True), Console()
     try:
         graphs = {
-            name: load_graph(folder / MODEL_FILE) for name, folder in dict([(SHIPPED, WEIGHTS), *options.model]).items()
+            name: load_graph(folder / MODEL_FILE)
+            for name, folder in dict([(SHIPPED, SHIPPED_WEIGHTS), *options.model]).items()
         }
         traces = [trace for path in trace_files(options.csv) for trace in read_traces(path)]
     except (ModelUnusable, TraceError) as error:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.onnx import utils as onnx_utils
 
-from predictor_model.config import ModelConfig
+from predictor_model.config import UNKNOWN_END_TIME, ModelConfig
 from predictor_model.contract import CONTRACT
 from predictor_model.network import N_LAGS, BiLSTMForecaster, QuantileForecast, Window
 
@@ -47,7 +47,7 @@ def example_window(config: ModelConfig, batch: int = 2) -> Window:
     return Window(
         load=torch.rand(batch, config.context_length),
         observed=torch.ones(batch, config.context_length, dtype=torch.bool),
-        end_time=torch.full((batch,), -1, dtype=torch.int64),
+        end_time=torch.full((batch,), UNKNOWN_END_TIME, dtype=torch.int64),
         seasonal_lags=torch.rand(batch, N_LAGS, horizon),
         seasonal_lags_observed=torch.ones(batch, N_LAGS, horizon, dtype=torch.bool),
         step_seconds=torch.full((batch,), CONTRACT.default_step_seconds, dtype=torch.int64),

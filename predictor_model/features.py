@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from predictor_model.config import UNKNOWN_END_TIME
 from predictor_model.contract import CONTRACT
 from predictor_model.traces import FloatArray, Trace
 
@@ -17,7 +18,6 @@ BoolArray: TypeAlias = npt.NDArray[np.bool_]
 Shares: TypeAlias = npt.NDArray[np.floating]
 
 HORIZON = CONTRACT.prediction_length
-NO_CLOCK = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +90,7 @@ class WindowIndex:
         return WindowBatch(
             load=load,
             observed=~np.isnan(load),
-            end_time=np.where(starts > 0, starts + origins * steps, NO_CLOCK),
+            end_time=np.where(starts > 0, starts + origins * steps, UNKNOWN_END_TIME),
             seasonal_lags=lags,
             seasonal_lags_observed=~np.isnan(lags),
             step_seconds=steps,
@@ -175,7 +175,7 @@ class Augmenter:
             batch,
             load=load,
             observed=~np.isnan(load),
-            end_time=np.where(mixed, NO_CLOCK, batch.end_time),
+            end_time=np.where(mixed, UNKNOWN_END_TIME, batch.end_time),
             seasonal_lags=lags,
             seasonal_lags_observed=~np.isnan(lags),
             target=blend(batch.target),
@@ -202,7 +202,7 @@ class Augmenter:
         steps = self.rng.choice([15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600], size=size)
         return replace(
             batch,
-            end_time=np.where(relabelled, NO_CLOCK, batch.end_time),
+            end_time=np.where(relabelled, UNKNOWN_END_TIME, batch.end_time),
             seasonal_lags_observed=batch.seasonal_lags_observed & ~relabelled[:, None, None],
             step_seconds=np.where(relabelled, steps, batch.step_seconds),
         )
@@ -232,6 +232,6 @@ class Augmenter:
         return replace(
             batch,
             observed=observed,
-            end_time=np.where(self._chosen(size, 0.5), NO_CLOCK, batch.end_time),
+            end_time=np.where(self._chosen(size, 0.5), UNKNOWN_END_TIME, batch.end_time),
             seasonal_lags_observed=lags_observed,
         )

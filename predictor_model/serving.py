@@ -23,7 +23,7 @@ from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferResponse
 
 from predictor_model.contract import CONTRACT, TensorSpec
-from predictor_model.graph import GRAPH_OUTPUTS, MODEL_FILE, Graph, ModelUnusable, load_graph
+from predictor_model.graph import CHUNK_ROWS, GRAPH_OUTPUTS, MODEL_FILE, Graph, ModelUnusable, load_graph
 from predictor_model.validation import Array, InvalidRequest, RequestTensor, Windows, read_windows
 from predictor_model.wire import (
     JSON_LENGTH_HEADER,
@@ -39,9 +39,6 @@ from predictor_model.wire import (
 
 logger = logging.getLogger(__name__)
 
-# On two cores, 1,000 windows take 84 ms in chunks of 64 on two workers of one thread each, 87 to 144 ms in one
-# session of two threads, 127 ms and more on one thread: workers scale, threads inside the graph do not.
-CHUNK_ROWS = 64
 CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
 Message: TypeAlias = MutableMapping[str, Any]

@@ -24,6 +24,7 @@ from predictor_model.datasets import SHIPPED_SETS, SYNTHETIC_WEIGHT, training_se
 from predictor_model.export import export_onnx
 from predictor_model.features import Augmenter, WindowBatch, WindowIndex, WindowSampler
 from predictor_model.graph import MODEL_FILE
+from predictor_model.metrics import window_max
 from predictor_model.network import BiLSTMForecaster, Scale, Window
 from predictor_model.synthetic import DATASET as SYNTHETIC
 from predictor_model.synthetic import synthetic_trace
@@ -45,10 +46,8 @@ def pinball(error: Tensor, levels: Tensor) -> Tensor:
 
 def window_max_target(target: Tensor) -> tuple[Tensor, Tensor]:
     """Highest load so far, and where it is known: up to the first missing sample. Shapes (B, H)."""
-    missing = torch.isnan(target)
-    highest = torch.where(missing, torch.full_like(target, -torch.inf), target).cummax(1).values
-    known = missing.long().cumsum(1) == 0
-    return torch.where(known, highest, torch.zeros_like(highest)), known
+    highest = torch.from_numpy(window_max(target.numpy()))
+    return highest.nan_to_num(), ~torch.isnan(highest)
 
 
 class QuantileLoss:

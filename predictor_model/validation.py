@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from predictor_model.config import UNKNOWN_END_TIME
 from predictor_model.contract import CONTRACT, TensorSpec
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -26,7 +27,6 @@ _ELEMENTS = {"BOOL": "true or false", "INT64": "integers of 64 bits", "FP32": "n
 MAX_LOAD = 1e30
 # The year 9999; milliseconds, the usual mistake, lie beyond it.
 MAX_END_TIME = 253_402_300_799
-UNKNOWN_END_TIME = -1
 
 
 class InvalidRequest(ValueError):

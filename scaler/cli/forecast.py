@@ -20,7 +20,7 @@ from scaler.adapters.v2_client import InvalidEndpoint
 from scaler.controller import Forecaster
 from scaler.domain import FloatArray, Forecast, ScalerError, TargetKey
 from scaler.replay.model_server import model_endpoint
-from scaler.replay.traces import MIN_SAMPLES, Trace, TraceError, read_csv, resample
+from scaler.replay.traces import Trace, TraceError, read_csv, resample
 
 HISTORY_STEPS: Final = 60  # twice the forecast, which so keeps a third of the width
 TABLE_STEPS: Final = (5, 15, 30)
@@ -91,7 +91,7 @@ def forecast_trace(trace: Trace, forecaster: Forecaster) -> Forecast:
     request = history.forecast_request(key, newest, seasonal, end=trace.end, step=trace.step)
     if request is None:
         among = f"among the newest {len(newest)} steps of {trace.step}"
-        raise TraceError(f"{trace.name}: fewer than {MIN_SAMPLES} samples {among}")
+        raise TraceError(f"{trace.name}: fewer than {history.MIN_SAMPLES} samples {among}")
     return forecaster.forecast([request])[key]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from scaler.domain import FloatArray
 from scaler.replay.demand import TICK
+from scaler.replay.summary import in_days
 from scaler.replay.traces import Trace, TraceError, resample
 
 HISTORY: Final = timedelta(days=1)  # at least: the forecaster's day lag, and a p99 worth the name
@@ -67,7 +68,7 @@ def plan_replay(trace: Trace, length: timedelta) -> ReplayPlan:
         ValueError: The window asked for is shorter than a day.
     """
     if length < MIN_WINDOW:
-        raise ValueError(f"the window must be at least {_days(MIN_WINDOW)}, got {_days(length)}")
+        raise ValueError(f"the window must be at least {in_days(MIN_WINDOW)}, got {in_days(length)}")
     if trace.step > MAX_STEP:
         raise TraceError(f"{trace.name}: step must be at most {MAX_STEP.total_seconds():g} s, got {trace.step}")
     notes = []
@@ -76,17 +77,16 @@ def plan_replay(trace: Trace, length: timedelta) -> ReplayPlan:
         notes.append(f"Averaged from {trace.step.total_seconds():g} s to {averaged.step.total_seconds():g} s.")
     available = averaged.end - averaged.start - HISTORY
     if available < MIN_WINDOW:
-        needed = (
-            f"{_days(HISTORY + MIN_WINDOW)} are needed: {_days(HISTORY)} of history and {_days(MIN_WINDOW)} to replay"
-        )
-        raise TraceError(f"{trace.name}: {_days(averaged.end - averaged.start)} of load; at least {needed}")
+        parts = f"{in_days(HISTORY)} of history and {in_days(MIN_WINDOW)} to replay"
+        needed = f"{in_days(HISTORY + MIN_WINDOW)} are needed: {parts}"
+        raise TraceError(f"{trace.name}: {in_days(averaged.end - averaged.start)} of load; at least {needed}")
     if available < length:
-        notes.append(f"The trace allows for {_days(available)} after a day of history, instead of {_days(length)}.")
+        notes.append(f"The trace allows for {in_days(available)} after a day of history, instead of {in_days(length)}.")
     steps = min(length, available) // averaged.step
     window = averaged.values[-steps:]
     missing = int(np.isnan(window).sum())
     if missing == steps:
-        raise TraceError(f"{trace.name}: no value is known in the last {_days(steps * averaged.step)}")
+        raise TraceError(f"{trace.name}: no value is known in the last {in_days(steps * averaged.step)}")
     if missing:
         notes.append(
             f"{missing} of {steps} values are missing: no metrics in that time, and it is left out of every score."
@@ -102,7 +102,3 @@ def _averaged(trace: Trace) -> Trace:
         return trace
     group = max(SHOWN_STEP // trace.step, -(-TICK // trace.step))
     return resample(trace, group * trace.step)
-
-
-def _days(duration: timedelta) -> str:
-    return f"{duration / timedelta(days=1):.3g} days"

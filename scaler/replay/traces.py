@@ -17,9 +17,9 @@ from typing import TextIO
 import numpy as np
 
 from scaler.domain import FloatArray
+from scaler.history import MIN_SAMPLES
 
 HEADER = ("series", "timestamp", "value")
-MIN_SAMPLES = 8  # the forecaster answers from this many on
 LATEST_TIMESTAMP = 253_402_300_799.0  # the last second of year 9999; milliseconds land beyond it
 MAX_SLOTS_PER_ROW = 50  # a grid much emptier than this comes from one wrong timestamp, and would not fit into memory
 EPOCH = datetime.fromtimestamp(0, UTC)

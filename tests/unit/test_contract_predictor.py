@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from predictor_model.config import UNKNOWN_END_TIME
 from predictor_model.contract import CONTRACT, load_contract
-from predictor_model.graph import ModelUnusable, load_graph
-from predictor_model.validation import UNKNOWN_END_TIME, InvalidRequest, RequestTensor, read_windows
+from predictor_model.graph import MODEL_FILE, SHIPPED_WEIGHTS, ModelUnusable, load_graph
+from predictor_model.validation import InvalidRequest, RequestTensor, read_windows
 
 DATA = json.loads((importlib.resources.files("contracts") / "forecast_v2.json").read_text(encoding="utf-8"))
-WEIGHTS = Path(str(importlib.resources.files("predictor_model"))) / "weights" / "model.onnx"
+WEIGHTS = SHIPPED_WEIGHTS / MODEL_FILE
 H = CONTRACT.prediction_length
 
 

@@ -7,7 +7,6 @@ import pytest
 from predictor_model.card import BEGIN, END, model_card, with_block
 from predictor_model.evaluate import (
     SHIPPED,
-    WEIGHTS,
     SeriesScore,
     covered_shares,
     main,
@@ -19,14 +18,14 @@ from predictor_model.evaluate import (
     summarise,
 )
 from predictor_model.features import HORIZON
-from predictor_model.graph import MODEL_FILE, Graph, load_graph
+from predictor_model.graph import MODEL_FILE, SHIPPED_WEIGHTS, Graph, load_graph
 from predictor_model.metrics import LEVELS
 from predictor_model.traces import Trace
 
 
 @pytest.fixture(scope="module")
 def graph() -> Graph:
-    return load_graph(WEIGHTS / MODEL_FILE)
+    return load_graph(SHIPPED_WEIGHTS / MODEL_FILE)
 
 
 def daily_load(days: int = 6, step: int = 300, seed: int = 0) -> np.ndarray:
@@ -164,7 +163,7 @@ def test_the_block_between_the_marks_is_replaced_and_the_rest_kept() -> None:
 
 
 def test_the_card_names_every_set_its_licence_and_its_hash() -> None:
-    record = json.loads((WEIGHTS / "training.json").read_text(encoding="utf-8"))
+    record = json.loads((SHIPPED_WEIGHTS / "training.json").read_text(encoding="utf-8"))
     card = model_card(record, summarise([score(0.7, dataset="d", forecaster=SHIPPED)]))
     for source in record["data"]:
         assert f"| {source['dataset']} | {source['licence']} |" in card

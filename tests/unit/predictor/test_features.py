@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from predictor_model.features import HORIZON, NO_CLOCK, Augmenter, WindowIndex, WindowSampler, error_unit
+from predictor_model.config import UNKNOWN_END_TIME
+from predictor_model.features import HORIZON, Augmenter, WindowIndex, WindowSampler, error_unit
 from predictor_model.traces import Trace
 
 CONTEXT = 48
@@ -48,7 +49,10 @@ def test_what_lies_before_the_series_is_unobserved_and_never_the_neighbour() -> 
 
 @pytest.mark.parametrize(
     ("start", "end_time"),
-    [pytest.param(0, NO_CLOCK, id="no-clock"), pytest.param(1_000_000_000, 1_000_000_000 + 200 * STEP, id="clock")],
+    [
+        pytest.param(0, UNKNOWN_END_TIME, id="no-clock"),
+        pytest.param(1_000_000_000, 1_000_000_000 + 200 * STEP, id="clock"),
+    ],
 )
 def test_end_time_is_the_newest_samples_own(start: int, end_time: int) -> None:
     batch = WindowIndex([trace(ramp(), start=start)], CONTEXT).cut(np.array([0]), np.array([200]))
