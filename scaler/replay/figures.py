@@ -37,13 +37,13 @@ def timeline(result: ReplayResult) -> go.Figure:
     _add_load(figure, result)
     _add_pods(figure, result)
     _add_shortages(figure, result)
-    _style(figure, height=820)
+    _style(figure, height=836)
     figure.update_layout(
         hovermode="x unified",
         hoversubplots="axis",
         legend={"orientation": "h", "y": 1.05, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
         dragmode="zoom",
-        margin={"l": 124, "r": 16, "t": 96, "b": 40},
+        margin={"l": 124, "r": 16, "t": 112, "b": 40},
     )
     # A trace without a clock begins in 1970, so its day of the year is the day of the trace.
     date = "%d %b" if result.has_clock else "day %-j"
