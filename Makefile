@@ -79,7 +79,7 @@ fmt: install ## format the code
 lint: install ## style, spelling
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
-	$(BIN)/codespell
+	git ls-files -z | xargs -0 $(BIN)/codespell
 
 .PHONY: types
 types: install-train ## mypy, strict; torch's types are needed for it
