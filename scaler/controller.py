@@ -102,6 +102,31 @@ class DecisionRecorder(Protocol):
         """Keep one decision."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Memory:
+    """What was learned of one workload and must outlive the process: a few numbers.
+
+    Attributes:
+        durations: From a raise to its ready pods, oldest first.
+        calibration: Without the forecasts that are still to come true; None before the first forecast.
+        trajectory: The newest forecast of the forecaster, at the workload's level; None before the first.
+    """
+
+    durations: tuple[timedelta, ...] = ()
+    calibration: CalibrationState | None = None
+    trajectory: Trajectory | None = None
+
+
+class MemoryStore(Protocol):
+    """Who keeps what was learned, past the end of the process."""
+
+    def recall(self, key: TargetKey) -> Memory | None:
+        """Give what was kept of a workload; None where nothing was. Does no I/O and never raises."""
+
+    def keep(self, key: TargetKey, memory: Memory) -> None:
+        """Keep this in place of what was kept before. Does no I/O and never raises."""
+
+
 @dataclass(frozen=True, slots=True)
 class ControllerConfig:
     """Everything one controller is told, by the part that it concerns."""

@@ -1,0 +1,1 @@
+"""Which number in the cluster is a workload's replica floor, and writing it; one small module for each lever."""
