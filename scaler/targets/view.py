@@ -1,9 +1,9 @@
-"""What discovery and the levers ask of a cluster; `scaler.kube.cluster` answers from its watches, tests from a table."""
+"""What discovery and the levers ask of a cluster: answered from watches when live, from a table in tests."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from scaler.kube.objects import (
@@ -59,7 +59,7 @@ class ForeignScale:
     replicas: int
     current_replicas: int
     selector: dict[str, str]
-    amounts: Amounts = Amounts()
+    amounts: Amounts = field(default_factory=Amounts)
 
 
 class ClusterView(Protocol):

@@ -101,7 +101,7 @@ class PodGroup:
         owners: Or: names of the Deployments and StatefulSets, `kind/name`, whose pods they are; empty to go by labels.
         history_kind: `Deployment`, `StatefulSet` or `Revision`: the form of its pods' names.
         history_name: What their names begin with, up to the part that differs from pod to pod: the Deployment's or
-            StatefulSet's name; for a Revision that of its Configuration (`<isvc>-<component>`): all its revisions count.
+            StatefulSet's name; for a Revision that of its Configuration, so that all its revisions count.
     """
 
     namespace: str
