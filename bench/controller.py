@@ -61,8 +61,9 @@ class _World:
     def forecast(self, requests: Sequence[ForecastRequest]) -> Mapping[TargetKey, Forecast]:
         return {r.key: Forecast(r.origin, r.step, LEVELS, VALUES, VALUES, "model") for r in requests}
 
-    def wake(self) -> None:
+    def wake(self) -> timedelta:
         """Nothing sleeps."""
+        return timedelta(0)
 
     def apply(self, target: Target, floor: int, now: datetime) -> None:
         """Nothing is set."""

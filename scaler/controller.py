@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -80,8 +82,12 @@ class Forecaster(Protocol):
             ForecastUnavailable: None could be answered; carries the cause.
         """
 
-    def wake(self) -> None:
-        """Bring a forecaster that sleeps at zero up, ahead of `forecast`; never raises for one that is away."""
+    def wake(self) -> timedelta:
+        """Bring a forecaster that sleeps at zero up, ahead of `forecast`; never raises for one that is away.
+
+        Returns:
+            How long it took to answer; 0 where it did not.
+        """
 
 
 class ScaleTarget(Protocol):
@@ -144,6 +150,15 @@ class ControllerConfig:
             "deliver 15 to 90 s late.",
         ),
     ] = timedelta(seconds=90)
+    max_total_replicas: Annotated[
+        int,
+        Bounded(
+            0,
+            1_000_000,
+            "Replicas that the floors of all workloads in mode `on` may ask for together. A raise beyond is cut; "
+            "nothing that stands is lowered. 0 sets no such limit, as the HPA has none.",
+        ),
+    ] = 0
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -172,6 +187,11 @@ class _Workload:
     failure: ForecastFailure | None = None
     decision: Decision | None = None
 
+    @property
+    def standing_floor(self) -> int:
+        """The floor after the newest decision."""
+        return self.policy.floor
+
 
 @dataclass(slots=True, kw_only=True)
 class Controller:
@@ -180,8 +200,10 @@ class Controller:
     Nothing is written for a workload in shadow mode: its floor is followed in memory, as if it had been.
 
     Attributes:
+        metrics: `load_between` is called by the executor's thread, beside the tick; all else within it.
         fallback: Called within the tick when the forecaster gave nothing, so it must be local and cheap.
-        executor: Runs the calls of `forecaster` beside the tick; one worker is enough.
+        executor: Runs what takes time: loading the past and asking `forecaster`; one worker is enough.
+        memory: Where what was learned outlives the process; None keeps it in the process alone.
     """
 
     targets: TargetSource
@@ -192,6 +214,7 @@ class Controller:
     recorder: DecisionRecorder
     executor: Executor
     config: ControllerConfig = field(default_factory=ControllerConfig)
+    memory: MemoryStore | None = None
     _cycle: ForecastCycle = field(init=False, repr=False)
     _targets: tuple[Target, ...] = field(init=False, repr=False, default=())
     _workloads: dict[TargetKey, _Workload] = field(init=False, repr=False, default_factory=dict)
@@ -203,6 +226,8 @@ class Controller:
             wake=self.forecaster.wake,
             executor=self.executor,
             config=self.config.forecast_cycle,
+            starts=self.config.lead_time,
+            tick=self.config.policy.tick,
         )
 
     def tick(self, now: datetime) -> tuple[Decision, ...]:
@@ -216,12 +241,29 @@ class Controller:
         observations = self._observe(now)
         self._take_forecasts(now)
         if self._targets and self._cycle.due(now):
-            self._cycle.ask(self._requests(now), now)
-        return tuple(
-            self._decide(target, workload, seen=target.key in observations, now=now)
-            for target in self._targets
-            if (workload := self._workloads.get(target.key)) is not None
-        )
+            plan = self._plan()
+            self._cycle.ask(lambda: self._requests(plan, now), now)
+        room = self._room()
+        decisions = []
+        for target in self._targets:
+            workload = self._workloads.get(target.key)
+            if workload is None:
+                continue
+            decision = self._decide(target, workload, seen=target.key in observations, room=room, now=now)
+            if target.mode is Mode.ON:
+                room -= max(0, decision.floor - decision.previous_floor)
+            decisions.append(decision)
+        return tuple(decisions)
+
+    @property
+    def forecaster_starts(self) -> LeadTimeState:
+        """How long the forecaster takes to start, as learned from its wake-ups."""
+        return self._cycle.starts
+
+    def learned_lead_time(self, key: TargetKey) -> LeadTimeState | None:
+        """Give what is known of a workload's lead time; None for one that was never seen."""
+        workload = self._workloads.get(key)
+        return workload.lead_time if workload is not None else None
 
     def forecast(self, key: TargetKey) -> Forecast | None:
         """Give the forecast behind the newest decision of a workload; None where there was no valid one."""
@@ -259,12 +301,7 @@ class Controller:
     def _remember(self, target: Target, observation: Observation, now: datetime) -> None:
         workload = self._workloads.get(target.key)
         if workload is None:
-            self._workloads[target.key] = _Workload(
-                observation=observation,
-                mode=target.mode,
-                policy=PolicyState.start(policy.standing_floor(observation, target), now),
-                lead_time=lead_time.start(self.config.lead_time),
-            )
+            self._workloads[target.key] = self._begin(target, observation, now)
             return
         workload.observation = observation
         if workload.mode is not target.mode:
@@ -274,7 +311,28 @@ class Controller:
         if observation.censored and workload.calibration is not None and observation.sampled_at is not None:
             workload.calibration = calibration.censor(workload.calibration, observation.sampled_at)
 
-    def _decide(self, target: Target, workload: _Workload, *, seen: bool, now: datetime) -> Decision:
+    def _begin(self, target: Target, observation: Observation, now: datetime) -> _Workload:
+        """Start the memory of a workload with what an earlier process left of it."""
+        kept = (self.memory.recall(target.key) if self.memory is not None else None) or Memory()
+        trajectory, level = kept.trajectory, target.level
+        return _Workload(
+            observation=observation,
+            mode=target.mode,
+            policy=PolicyState.start(policy.standing_floor(observation, target), now),
+            lead_time=lead_time.start(self.config.lead_time, kept.durations),
+            calibration=kept.calibration,
+            # Peaks at another level are no answer to the question asked now.
+            forecast=trajectory if trajectory is not None and math.isclose(trajectory.level, level) else None,
+        )
+
+    def _room(self) -> int:
+        """Replicas that the floors of all workloads together may still add."""
+        limit = self.config.max_total_replicas
+        if not limit:
+            return sys.maxsize
+        return limit - sum(w.standing_floor for w in self._workloads.values() if w.mode is Mode.ON)
+
+    def _decide(self, target: Target, workload: _Workload, *, seen: bool, room: int, now: datetime) -> Decision:
         observation = _current(workload, seen=seen)
         decision, state = policy.decide(
             observation,
@@ -284,14 +342,16 @@ class Controller:
             config=self.config.policy,
             now=now,
         )
-        if decision.floor != decision.previous_floor and target.mode is Mode.ON:
-            decision, state = self._apply(target, decision, state)
+        if target.mode is Mode.ON:
+            decision, state = policy.limit_cluster(decision, state, room)
+            if decision.floor != decision.previous_floor:
+                decision, state = self._apply(target, decision, state)
         workload.policy, workload.decision = state, decision
-        self._learn_lead_time(workload, decision, seen=seen)
+        self._learn_lead_time(target, workload, decision, seen=seen)
         self.recorder.record(decision)
         return decision
 
-    def _learn_lead_time(self, workload: _Workload, decision: Decision, *, seen: bool) -> None:
+    def _learn_lead_time(self, target: Target, workload: _Workload, decision: Decision, *, seen: bool) -> None:
         """Follow raises to their ready pods: our own, and those of the autoscaler above the floor.
 
         The floor that shadow mode follows raises nothing, so there only the other's count.
@@ -300,13 +360,21 @@ class Controller:
             workload.lead_time = lead_time.lose_sight(workload.lead_time)
             return
         written = decision.floor if decision.mode is Mode.ON else 0
+        before = workload.lead_time
         workload.lead_time = lead_time.observe(
-            workload.lead_time,
+            before,
             ready=decision.ready_replicas,
             desired=max(written, decision.current_replicas),
             config=self.config.lead_time,
             now=decision.at,
+            ordered=target.ordered_start,
         )
+        if workload.lead_time.durations is not before.durations:
+            self._keep(decision.key, workload)
+
+    def _keep(self, key: TargetKey, workload: _Workload) -> None:
+        if self.memory is not None:
+            self.memory.keep(key, Memory(workload.lead_time.durations, workload.calibration, workload.forecast))
 
     def _apply(self, target: Target, decision: Decision, state: PolicyState) -> tuple[Decision, PolicyState]:
         try:
@@ -317,7 +385,7 @@ class Controller:
         return decision, state
 
     def _outlook(self, target: Target, workload: _Workload) -> Outlook:
-        lead = target.lead_time or workload.lead_time.lead_time
+        lead = _lead_time(target, workload)
         trajectories = tuple(t for t in (workload.forecast, workload.fallback) if t is not None)
         return Outlook(lead, trajectories, self._choose_step(lead)[1], workload.failure)
 
@@ -328,26 +396,30 @@ class Controller:
             lead + config.forecast_cycle.forecast_period + config.metric_delay + config.policy.tick
         )
 
-    def _requests(self, now: datetime) -> list[ForecastRequest]:
-        """Load every workload's past, step by step, and learn from the forecasts that it brings to an end."""
+    def _plan(self) -> Mapping[timedelta, Sequence[Target]]:
+        """Group the workloads by the step that their lead times need, for a call that outlives this tick."""
         by_step: dict[timedelta, list[Target]] = {}
         for target in self._targets:
             workload = self._workloads.get(target.key)
             if workload is not None:
-                step, _ = self._choose_step(target.lead_time or workload.lead_time.lead_time)
+                step, _ = self._choose_step(_lead_time(target, workload))
                 by_step.setdefault(step, []).append(target)
-        requests = [request for step, targets in by_step.items() for request in self._load(targets, step, now)]
-        for request in requests:
-            workload = self._workloads[request.key]
-            if workload.calibration is not None:
-                workload.calibration = calibration.resolve(
-                    workload.calibration,
-                    request.load,
-                    end=request.origin,
-                    step=request.step,
-                    config=self.config.calibration,
-                )
-        return requests
+        return by_step
+
+    def _requests(self, plan: Mapping[timedelta, Sequence[Target]], now: datetime) -> list[ForecastRequest]:
+        """Load every workload's past, step by step; runs beside the tick, and touches nothing that a tick changes."""
+        return [request for step, targets in plan.items() for request in self._load(targets, step, now)]
+
+    def _learn_from(self, request: ForecastRequest, workload: _Workload) -> None:
+        """Hold earlier forecasts against the past that came with a request."""
+        if workload.calibration is not None:
+            workload.calibration = calibration.resolve(
+                workload.calibration,
+                request.load,
+                end=request.origin,
+                step=request.step,
+                config=self.config.calibration,
+            )
 
     def _load(self, targets: Sequence[Target], step: timedelta, now: datetime) -> Iterable[ForecastRequest]:
         """Fetch the context and its seasons in three calls for all targets of one step."""
@@ -381,11 +453,16 @@ class Controller:
         if answer is None:
             return
         targets = {target.key: target for target in self._targets}
+        if answer.failure is not None and not answer.requests:
+            # Not even the past was loaded in time: nobody has anything to fall back on either.
+            for waiting in self._workloads.values():
+                waiting.failure = answer.failure
         unanswered = []
         for request in answer.requests:
             target, workload = targets.get(request.key), self._workloads.get(request.key)
             if target is None or workload is None:
                 continue
+            self._learn_from(request, workload)
             forecast = answer.forecasts.get(request.key)
             if forecast is not None and not self._is_stale(forecast, target, workload, now):
                 self._accept(workload, target, request, forecast)
@@ -398,7 +475,7 @@ class Controller:
 
     def _is_stale(self, forecast: Forecast, target: Target, workload: _Workload, now: datetime) -> bool:
         """Whether a forecast no longer covers, on arrival, a lead time that a fresh one would cover."""
-        lead = target.lead_time or workload.lead_time.lead_time
+        lead = _lead_time(target, workload)
         steps = policy.steps_that_matter(forecast, lead, tick=self.config.policy.tick, now=now)
         return steps is None and self._choose_step(lead)[1]
 
@@ -413,6 +490,7 @@ class Controller:
         offsets = calibration.offsets_for(workload.calibration, forecast, target.level)
         workload.forecast = policy.prepare(forecast, target.level, offsets)
         workload.failure = None
+        self._keep(target.key, workload)
 
     def _fall_back(self, requests: Sequence[ForecastRequest], targets: Mapping[TargetKey, Target]) -> None:
         try:
@@ -426,6 +504,19 @@ class Controller:
                 no_offset = np.zeros(forecast.prediction_length)
                 trajectory = policy.prepare(forecast, targets[request.key].level, no_offset)
                 self._workloads[request.key].fallback = trajectory
+
+
+def _lead_time(target: Target, workload: _Workload) -> timedelta:
+    """Give the time from a raised floor to ready pods: the user's, else the learned one.
+
+    Where pods start one after another, what was learned counts for each pod that the newest decision adds.
+    """
+    if target.lead_time is not None:
+        return target.lead_time
+    learned, decision = workload.lead_time.lead_time, workload.decision
+    if not target.ordered_start or decision is None or decision.n_combined is None:
+        return learned
+    return learned * max(1, decision.n_combined - decision.ready_replicas)
 
 
 def _current(workload: _Workload, *, seen: bool) -> Observation:

@@ -89,6 +89,7 @@ class Reason(StrEnum):
     BELOW_ACTIVATION = "BelowActivation"
     CENSORED_METRICS = "CensoredMetrics"
     LEAD_TIME_TOO_LONG = "LeadTimeTooLong"
+    CLUSTER_LIMIT = "ClusterLimit"
     TARGET_UNAVAILABLE = "TargetUnavailable"
 
 
@@ -114,6 +115,7 @@ class Target:
         only_scaler: No reactive autoscaler stands above the floor, so the decision carries a reactive term of its own.
         lead_time: Fixed by the user; None means learned.
         miss_budget_ratio: Share of time that may be short of pods.
+        ordered_start: Pods start one after another, so that the lead time grows with the number of pods added.
     """
 
     key: TargetKey
@@ -126,6 +128,7 @@ class Target:
     miss_budget_ratio: float = 0.01
     paused: bool = False
     scale_down_paused: bool = False
+    ordered_start: bool = False
 
     def __post_init__(self) -> None:
         """Refuse bounds that no decision could keep."""

@@ -5,14 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Annotated, TypeAlias
 
+from scaler import lead_time
 from scaler.bounded import Bounded, check_bounds
 from scaler.domain import Forecast, ForecastFailure, ForecastRequest, ForecastUnavailable, TargetKey
+from scaler.lead_time import LeadTimeConfig, LeadTimeState
 
+Load: TypeAlias = Callable[[], Sequence[ForecastRequest]]
 Ask: TypeAlias = Callable[[Sequence[ForecastRequest]], Mapping[TargetKey, Forecast]]
+Wake: TypeAlias = Callable[[], timedelta]
+
+# A touch that is answered this fast found the forecaster awake and says nothing of how long a start takes.
+AWAKE = timedelta(seconds=0.5)
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +50,8 @@ class ForecastCycleConfig:
         Bounded(
             timedelta(0),
             timedelta(seconds=600),
-            "The forecaster is woken this long before a call, so that a start from zero is over when it comes.",
+            "The forecaster is woken this long before a call, so that a start from zero is over when it comes. Stands "
+            "in until starts have been seen; then their 90 % quantile counts.",
         ),
     ] = timedelta(seconds=20)
     forecast_retry: Annotated[
@@ -82,51 +90,110 @@ class Answer:
 
 @dataclass(slots=True)
 class _Call:
-    requests: tuple[ForecastRequest, ...]
-    future: Future[Mapping[TargetKey, Forecast]]
+    """One call under way.
+
+    Attributes:
+        requests: Filled in by the executor's thread once the past is loaded.
+    """
+
     asked_at: datetime
+    requests: tuple[ForecastRequest, ...] = ()
+    future: Future[Mapping[TargetKey, Forecast]] = field(init=False)
     overdue: bool = False
 
 
 class ForecastCycle:
     """Asks the forecaster once per period and keeps its one call under way.
 
+    The past is loaded beside the tick too: with a metrics store behind it, that takes as long as the call itself.
+
     A call that outlasts the deadline is reported as failed, and its answer is still taken if it comes before the next
     call: a forecast counts by its origin, not by when it arrived. Then it is dropped; that a call ends at all is the
     forecaster's duty, or it keeps its worker.
     """
 
-    def __init__(self, *, ask: Ask, wake: Callable[[], None], executor: Executor, config: ForecastCycleConfig) -> None:
+    def __init__(
+        self,
+        *,
+        ask: Ask,
+        wake: Wake,
+        executor: Executor,
+        config: ForecastCycleConfig,
+        starts: LeadTimeConfig,
+        tick: timedelta,
+    ) -> None:
+        """Start with nothing asked.
+
+        Args:
+            ask: Answers all requests; raises ForecastUnavailable.
+            wake: Touches the forecaster; tells how long it took to answer.
+            executor: Runs what takes time; one worker is enough.
+            config: When to ask.
+            starts: How the forecaster's own lead time is learned.
+            tick: Time between two looks: nothing can be done in between.
+        """
         self._ask = ask
         self._wake = wake
         self._executor = executor
         self._config = config
+        self._starts_config = replace(starts, lead_time_prior=max(config.forecast_wake_ahead, timedelta(seconds=1)))
+        self._starts = lead_time.start(self._starts_config)
+        self._tick = tick
         self._call: _Call | None = None
         self._due: datetime | None = None
+        self._waking: Future[timedelta] | None = None
         self._woken = False
         self._failures = 0
 
+    @property
+    def starts(self) -> LeadTimeState:
+        """How long the forecaster takes from a first touch to an answer, learned from the starts seen."""
+        return self._starts
+
     def due(self, now: datetime) -> bool:
         """Say whether to ask now; wakes the forecaster when that is near."""
+        self._learn_start()
         if self._call is not None and not self._call.overdue:
             return False
         if self._due is None or now >= self._due:
             return True
-        if not self._woken and now >= self._due - self._config.forecast_wake_ahead:
+        if self._config.forecast_wake_ahead and not self._woken and now >= self._due - self._wake_ahead():
             self._woken = True
-            self._executor.submit(self._wake)
+            self._waking = self._executor.submit(self._wake)
         return False
 
-    def ask(self, requests: Sequence[ForecastRequest], now: datetime) -> None:
-        """Start one call for all requests; without any, come back soon."""
+    def ask(self, load: Load, now: datetime) -> None:
+        """Start one call: load the past, then ask for all of it together. Without any past, come back soon.
+
+        Args:
+            load: Runs beside the tick; must touch nothing that a tick changes.
+            now: Time of the tick.
+        """
         if self._call is not None:
             self._call.future.cancel()
-            self._call = None
-        if not requests:
-            self._schedule(now + self._config.forecast_retry)
-            return
-        self._call = _Call(tuple(requests), self._executor.submit(self._ask, tuple(requests)), asked_at=now)
+        call = _Call(asked_at=now)
+        call.future = self._executor.submit(self._work, call, load)
+        self._call = call
         self._schedule(now + self._config.forecast_period)
+
+    def _work(self, call: _Call, load: Load) -> Mapping[TargetKey, Forecast]:
+        call.requests = tuple(load())
+        return self._ask(call.requests) if call.requests else {}
+
+    def _wake_ahead(self) -> timedelta:
+        """Whole ticks that a start takes: a wake-up between two ticks is not possible."""
+        return -(-self._starts.lead_time // self._tick) * self._tick
+
+    def _learn_start(self) -> None:
+        if self._waking is None or not self._waking.done():
+            return
+        waking, self._waking = self._waking, None
+        error = waking.exception()
+        if error is not None:
+            # A forecaster's bug must not stop the decisions; only here is its traceback still at hand.
+            logger.warning("wake_failed", extra={"error": str(error)}, exc_info=error)
+        elif (took := waking.result()) > AWAKE:
+            self._starts = lead_time.learn(self._starts, (took,), self._starts_config)
 
     def poll(self, now: datetime) -> Answer | None:
         """Look once at the call under way.
@@ -147,6 +214,9 @@ class ForecastCycle:
 
     def _finished(self, call: _Call, now: datetime) -> Answer | None:
         error = call.future.exception()
+        if error is None and not call.requests:
+            self._schedule(call.asked_at + self._config.forecast_retry)
+            return None
         if error is None:
             self._failures = 0
             self._schedule(call.asked_at + self._config.forecast_period)

@@ -65,10 +65,15 @@ class LeadTimeConfig:
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One raise whose pods are not all ready yet."""
+    """One raise whose pods are not all ready yet.
+
+    Attributes:
+        added: Pods that were not ready when it was raised.
+    """
 
     raised_at: datetime
     desired: int
+    added: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +93,16 @@ class LeadTimeState:
     desired: int | None = None
 
 
-def start(config: LeadTimeConfig) -> LeadTimeState:
-    """Know nothing yet."""
-    return LeadTimeState(lead_time=config.lead_time_prior)
+def start(config: LeadTimeConfig, durations: tuple[timedelta, ...] = ()) -> LeadTimeState:
+    """Begin with what was measured before, oldest first; without any, with the prior alone."""
+    state = LeadTimeState(lead_time=config.lead_time_prior)
+    known = tuple(duration for duration in durations if timedelta(0) <= duration < config.lead_time_cap)
+    return learn(state, known, config) if known else state
 
 
-def observe(state: LeadTimeState, *, ready: int, desired: int, config: LeadTimeConfig, now: datetime) -> LeadTimeState:
+def observe(
+    state: LeadTimeState, *, ready: int, desired: int, config: LeadTimeConfig, now: datetime, ordered: bool = False
+) -> LeadTimeState:
     """Look once at how far a workload is.
 
     A raise ends when as many pods are ready as it asked for. One that a lower `desired` cuts short, or that outlasts
@@ -105,16 +114,17 @@ def observe(state: LeadTimeState, *, ready: int, desired: int, config: LeadTimeC
         desired: Replicas wanted from now on: after this tick's own write, if there was one.
         config: How to learn.
         now: Time of this look.
+        ordered: Pods start one after another; what is learned is the time of one pod.
     """
     if desired == state.desired and not state.episodes:
         return state
     open_episodes = [e for e in state.episodes if e.desired <= desired]
-    done = tuple(now - e.raised_at for e in open_episodes if e.desired <= ready)
+    done = tuple((now - e.raised_at) / (e.added if ordered else 1) for e in open_episodes if e.desired <= ready)
     episodes = [e for e in open_episodes if e.desired > ready and now - e.raised_at < config.lead_time_cap]
     if state.desired is not None and desired > max(state.desired, ready):
-        episodes.append(Episode(now, desired))
+        episodes.append(Episode(now, desired, added=desired - ready))
     state = replace(state, episodes=tuple(episodes), desired=desired)
-    return _learn(state, done, config) if done else state
+    return learn(state, done, config) if done else state
 
 
 def lose_sight(state: LeadTimeState) -> LeadTimeState:
@@ -122,10 +132,20 @@ def lose_sight(state: LeadTimeState) -> LeadTimeState:
     return state if state.desired is None else replace(state, episodes=(), desired=None)
 
 
-def _learn(state: LeadTimeState, done: tuple[timedelta, ...], config: LeadTimeConfig) -> LeadTimeState:
+def learn(state: LeadTimeState, done: tuple[timedelta, ...], config: LeadTimeConfig) -> LeadTimeState:
+    """Take in durations that were measured, oldest first."""
     durations = (*state.durations, *done)[-config.lead_time_memory :]
     missing = max(0, config.lead_time_episodes - len(durations))
-    ordered = sorted((*durations, *(config.lead_time_prior,) * missing))
+    lead_time = _quantile((*durations, *(config.lead_time_prior,) * missing), _LEVEL)
+    return replace(state, durations=durations, lead_time=lead_time)
+
+
+def median(state: LeadTimeState) -> timedelta:
+    """Give the median of what was measured; the lead time itself where nothing was."""
+    return _quantile(state.durations, 0.5) if state.durations else state.lead_time
+
+
+def _quantile(durations: tuple[timedelta, ...], level: float) -> timedelta:
     # Nearest rank. Guarded, because 0.9 * 10 must be rank 9 and not 10.
-    rank = math.ceil(_LEVEL * len(ordered) - 1e-9)
-    return replace(state, durations=durations, lead_time=ordered[rank - 1])
+    rank = math.ceil(level * len(durations) - 1e-9)
+    return sorted(durations)[rank - 1]

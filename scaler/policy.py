@@ -414,6 +414,29 @@ def not_applied(decision: Decision, state: PolicyState) -> tuple[Decision, Polic
     return kept, replace(state, floor=decision.previous_floor, scale_events=events)
 
 
+def limit_cluster(decision: Decision, state: PolicyState, room: int) -> tuple[Decision, PolicyState]:
+    """Cut a raise to the replicas that all workloads together may still add; nothing that stands is lowered.
+
+    Args:
+        decision: As decided for this workload alone.
+        state: After it.
+        room: Replicas that may still be added.
+    """
+    allowed = decision.previous_floor + max(0, room)
+    if decision.floor <= allowed:
+        return decision, state
+    kept = replace(
+        decision,
+        floor=allowed,
+        action=_action(decision.previous_floor, allowed),
+        reason=Reason.CLUSTER_LIMIT,
+        reasons=(*decision.reasons, Reason.CLUSTER_LIMIT),
+    )
+    unmoved = allowed == decision.previous_floor
+    events = tuple(event for event in state.scale_events if not unmoved or event.at != decision.at)
+    return kept, replace(state, floor=allowed, scale_events=events)
+
+
 def _later_than(cutoff: datetime, entries: tuple[E, ...]) -> tuple[E, ...]:
     """Drop what is as old as the cutoff or older; `entries` are oldest first."""
     if not entries or entries[0].at > cutoff:

@@ -9,18 +9,19 @@ import difflib
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any, Final
 
 from pydantic import Field, ValidationError, create_model
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from scaler.bounded import BoundedField, bounded_fields
+from scaler.bounded import BoundedField, DescribedField, bounded_fields, described_fields
 from scaler.calibration import CalibrationConfig
 from scaler.controller import ControllerConfig
 from scaler.forecast_cycle import ForecastCycleConfig
 from scaler.lead_time import LeadTimeConfig
+from scaler.live_config import LiveConfig
 from scaler.policy import PolicyConfig
 
 PREFIX: Final = "AI_HPA_"
@@ -32,7 +33,11 @@ _SECTIONS: Final = {
     "lead_time": ("Lead time", LeadTimeConfig),
     "calibration": ("Calibration", CalibrationConfig),
 }
-_OWN: Final = ("Metrics", ControllerConfig)
+_ALL: Final = (
+    *_SECTIONS.values(),
+    ("Metrics and limits", ControllerConfig),
+    ("On a live cluster", LiveConfig),
+)
 
 
 class SettingsError(ValueError):
@@ -49,7 +54,7 @@ class Setting:
     """
 
     name: str
-    field: BoundedField
+    field: BoundedField | DescribedField
 
     @property
     def variable(self) -> str:
@@ -57,17 +62,49 @@ class Setting:
         return PREFIX + self.name.upper()
 
     @property
-    def is_duration(self) -> bool:
-        """Whether the environment gives seconds where the core has a duration."""
-        return self.field.type is timedelta
+    def accepted(self) -> str:
+        """What may stand there, in words."""
+        if isinstance(self.field, DescribedField):
+            return self.field.described.accepted
+        return f"{_number(self.field.bounds.minimum):g} to {_number(self.field.bounds.maximum):g}"
 
-    def number(self, value: float | timedelta) -> float:
-        """Give a value of the core as the environment has it."""
-        return value.total_seconds() if isinstance(value, timedelta) else value
+    @property
+    def default(self) -> str:
+        """Default, as one would write it into the environment."""
+        if isinstance(self.field, DescribedField):
+            value = self.field.default
+            return str(value).lower() if self.field.type is bool else value
+        return f"{_number(self.field.default):g}"
 
-    def value(self, number: float) -> float | timedelta:
+    @property
+    def doc(self) -> str:
+        """What it is and why this default."""
+        return self.field.described.doc if isinstance(self.field, DescribedField) else self.field.bounds.doc
+
+    def definition(self) -> tuple[type[Any], Any]:
+        """Type and field for pydantic: durations are numbers of seconds there."""
+        entry = self.field
+        if isinstance(entry, DescribedField):
+            return entry.type, Field(default=entry.default)
+        field = Field(
+            default=_number(entry.default),
+            ge=_number(entry.bounds.minimum),
+            le=_number(entry.bounds.maximum),
+            allow_inf_nan=False if entry.type is not int else None,
+        )
+        return (int if entry.type is int else float), field
+
+    def value(self, given: Any) -> Any:
         """Give a value of the environment as the core has it."""
-        return timedelta(seconds=number) if self.is_duration else number
+        return timedelta(seconds=given) if self.field.type is timedelta else given
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that the environment says."""
+
+    controller: ControllerConfig
+    live: LiveConfig
 
 
 class _Environment(BaseSettings):
@@ -78,29 +115,33 @@ class _Environment(BaseSettings):
 
 def settings_of(config: type[Any]) -> tuple[Setting, ...]:
     """List the settings of one configuration dataclass."""
-    return tuple(
-        Setting(f"{entry.name}_seconds" if entry.type is timedelta else entry.name, entry)
-        for entry in bounded_fields(config)
-    )
+    marked: dict[str, BoundedField | DescribedField] = {entry.name: entry for entry in bounded_fields(config)}
+    marked |= {entry.name: entry for entry in described_fields(config)}
+    ordered = (marked[entry.name] for entry in fields(config) if entry.name in marked)
+    return tuple(Setting(f"{e.name}_seconds" if e.type is timedelta else e.name, e) for e in ordered)
 
 
-def load_config() -> ControllerConfig:
+def load_settings() -> Settings:
     """Read the process environment.
 
     Raises:
         SettingsError: Lists every name that does not exist and every value that is not accepted.
     """
     problems = list(_unknown_names())
-    values: dict[str, float] = {}
+    values: dict[str, Any] = {}
+    controller, live = ControllerConfig(), LiveConfig()
     try:
         values = _model()().model_dump()
     except ValidationError as error:
         problems += [f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
     else:
         sections = {name: _build(config, values, problems) for name, (_, config) in _SECTIONS.items()}
+        live = _build(LiveConfig, values, problems)
+        if not problems:
+            controller = ControllerConfig(**sections, **_values(ControllerConfig, values))
     if problems:
         raise SettingsError("\n".join(problems))
-    return ControllerConfig(**sections, **_values(ControllerConfig, values))
+    return Settings(controller, live)
 
 
 def to_markdown() -> str:
@@ -113,43 +154,39 @@ def to_markdown() -> str:
         f"An unknown name that starts with `{PREFIX}`, or a value out of range, stops it there and is listed.",
         "A duration is a number of seconds.",
     ]
-    for title, config in (*_SECTIONS.values(), _OWN):
+    for title, config in _ALL:
         lines += ["", f"## {title}", "", "| variable | default | accepted | meaning |", "|---|---|---|---|"]
         lines += [_row(setting) for setting in settings_of(config)]
     return "\n".join(lines) + "\n"
 
 
 def _row(setting: Setting) -> str:
-    bounds = setting.field.bounds
-    default, low, high = (setting.number(v) for v in (setting.field.default, bounds.minimum, bounds.maximum))
-    return f"| `{setting.variable}` | {default:g} | {low:g} to {high:g} | {bounds.doc} |"
+    default = (
+        f"`{setting.default}`" if isinstance(setting.field, DescribedField) and setting.default else setting.default
+    )
+    return f"| `{setting.variable}` | {default} | {setting.accepted} | {setting.doc} |"
+
+
+def _number(value: float | timedelta) -> float:
+    """Give a value of the core as the environment has it."""
+    return value.total_seconds() if isinstance(value, timedelta) else value
 
 
 def _all_settings() -> Iterator[Setting]:
-    for _, config in (*_SECTIONS.values(), _OWN):
+    for _, config in _ALL:
         yield from settings_of(config)
 
 
 def _model() -> type[_Environment]:
-    definitions: dict[str, Any] = {}
-    for setting in _all_settings():
-        entry = setting.field
-        field = Field(
-            default=setting.number(entry.default),
-            ge=setting.number(entry.bounds.minimum),
-            le=setting.number(entry.bounds.maximum),
-            allow_inf_nan=False if entry.type is not int else None,
-            description=entry.bounds.doc,
-        )
-        definitions[setting.name] = (int if entry.type is int else float, field)
+    definitions: dict[str, Any] = {setting.name: setting.definition() for setting in _all_settings()}
     return create_model("Environment", __base__=_Environment, **definitions)
 
 
-def _values(config: type[Any], values: dict[str, float]) -> dict[str, Any]:
+def _values(config: type[Any], values: dict[str, Any]) -> dict[str, Any]:
     return {setting.field.name: setting.value(values[setting.name]) for setting in settings_of(config)}
 
 
-def _build(config: type[Any], values: dict[str, float], problems: list[str]) -> Any:
+def _build(config: type[Any], values: dict[str, Any], problems: list[str]) -> Any:
     """Build one section; what it finds wrong between its fields joins the other problems."""
     try:
         return config(**_values(config, values))

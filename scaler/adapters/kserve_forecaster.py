@@ -73,9 +73,19 @@ class KServeForecaster:
         """Give the connections back."""
         self._client.close()
 
-    def wake(self) -> None:
-        """Touch the model, which makes a server at zero start; never raises for one that is away."""
-        self._client.touch(CONTRACT.model_name)
+    def wake(self) -> timedelta:
+        """Touch the model, which makes a server at zero start, until it is ready; never raises for one that is away.
+
+        Returns:
+            How long that took; 0 where it did not get ready within the deadline.
+        """
+        begin = self._clock()
+        try:
+            self._client.touch(CONTRACT.model_name, deadline=begin + self._deadline_seconds)
+        except ForecastUnavailable as exc:
+            logger.info("forecaster_not_awake", extra={"cause": exc.cause.value, "error": str(exc)})
+            return timedelta(0)
+        return timedelta(seconds=self._clock() - begin)
 
     def check_metadata(self) -> None:
         """Compare what the model says of itself with the contract.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 import numpy as np
@@ -42,8 +43,9 @@ class SeasonalForecaster:
             raise ForecastUnavailable(ForecastFailure.REJECTED, f"no day or week lag is known for {known}")
         return forecasts
 
-    def wake(self) -> None:
+    def wake(self) -> timedelta:
         """Do nothing: it never sleeps."""
+        return timedelta(0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

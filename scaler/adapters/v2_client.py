@@ -35,8 +35,8 @@ from scaler.adapters.v2_tensors import (
 )
 from scaler.domain import ForecastFailure, ForecastUnavailable
 
+READY_TIMEOUT_SECONDS: Final = 2.0
 CONNECT_TIMEOUT_SECONDS: Final = 5.0  # a lost SYN is worth a second try long before the deadline
-TOUCH_TIMEOUT_SECONDS: Final = 2.0
 ERROR_TEXT_LENGTH: Final = 300
 
 _BAD_INPUT: Final = frozenset({400, 413, 422})
@@ -144,14 +144,26 @@ class V2Client:
 
         return self._retried(attempt, deadline)
 
-    def touch(self, model_name: str) -> bool:
-        """Whether the model says it is ready; asking makes a server at zero start. Never raises."""
+    def is_ready(self, model_name: str) -> bool:
+        """Whether the model says it is ready, asked once. Never raises."""
         try:
-            response = self._client.get(f"v2/models/{model_name}/ready", timeout=TOUCH_TIMEOUT_SECONDS)
-        except httpx.RequestError as exc:
-            logger.debug("model_server_not_awake", extra={"error": repr(exc)})
+            self._exchange("GET", f"v2/models/{model_name}/ready", self._clock() + READY_TIMEOUT_SECONDS)
+        except ForecastUnavailable as exc:
+            logger.debug("model_server_not_ready", extra={"error": str(exc)})
             return False
-        return response.is_success
+        return True
+
+    def touch(self, model_name: str, *, deadline: float) -> None:
+        """Ask whether the model is ready until it is; asking makes a server at zero start.
+
+        Raises:
+            ForecastUnavailable: It was not ready before `deadline`.
+        """
+
+        def attempt() -> None:
+            self._exchange("GET", f"v2/models/{model_name}/ready", deadline)
+
+        self._retried(attempt, deadline)
 
     def _retried(self, attempt: Callable[[], _Answer], deadline: float) -> _Answer:
         def out_of_time(state: RetryCallState) -> bool:

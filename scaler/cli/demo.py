@@ -39,7 +39,7 @@ from scaler.replay.summary import (
     verdict,
 )
 from scaler.replay.traces import Trace, TraceError, demo_trace, read_csv
-from scaler.settings import PREFIX, load_config
+from scaler.settings import PREFIX, load_settings
 from scaler.telemetry import configure_logging, decision_row
 
 EXIT_UNAVAILABLE: Final = 1
@@ -107,7 +107,7 @@ def demo_command(  # noqa: PLR0913 - one parameter per option is how typer reads
     console = Console()
     wishes = _Wishes(capacity, min_replicas, max_replicas, hpa_target, start_seconds, seed)
     try:
-        config = load_config()
+        config = load_settings().controller
         plan = plan_replay(_trace(csv, series), timedelta(days=days))
         settings = wishes.settings(plan)
         for note in (*plan.notes, *(f"{setting} from the environment." for setting in _environment())):

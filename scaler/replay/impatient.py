@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from scaler.controller import Forecaster
 from scaler.domain import Forecast, ForecastRequest, ForecastUnavailable, TargetKey
@@ -35,7 +36,6 @@ class ImpatientForecaster:
         self._failures.clear()
         return forecasts
 
-    def wake(self) -> None:
+    def wake(self) -> timedelta:
         """Wake the forecaster behind while it is still asked."""
-        if len(self._failures) < MAX_FAILURES:
-            self.forecaster.wake()
+        return self.forecaster.wake() if len(self._failures) < MAX_FAILURES else timedelta(0)

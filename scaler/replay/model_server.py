@@ -112,7 +112,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, deadline: time
     with closing(V2Client(url)) as client:
 
         def ready() -> bool:
-            answered = client.touch(CONTRACT.model_name)
+            answered = client.is_ready(CONTRACT.model_name)
             if process.poll() is not None:  # asked last: whoever answers on the port of a dead server is another
                 raise _early_end(process.returncode, _tail(output))
             return answered

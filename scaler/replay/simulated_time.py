@@ -65,6 +65,6 @@ class RecordingForecaster:
         self.issued.extend(IssuedForecast(self.executor.now, forecast) for forecast in forecasts.values())
         return forecasts
 
-    def wake(self) -> None:
+    def wake(self) -> timedelta:
         """Wake the forecaster behind."""
-        self.forecaster.wake()
+        return self.forecaster.wake()

@@ -32,8 +32,8 @@ class RecordingForecaster:
             for request in requests
         }
 
-    def wake(self) -> None:
-        pass
+    def wake(self) -> timedelta:
+        return timedelta(0)
 
 
 def make_trace(length: int, *, step: timedelta = timedelta(minutes=5)) -> Trace:

@@ -50,8 +50,9 @@ class Flaky:
             raise ForecastUnavailable(ForecastFailure.UNREACHABLE, "refused")
         return {}
 
-    def wake(self) -> None:
+    def wake(self) -> timedelta:
         self.woken += 1
+        return timedelta(0)
 
 
 def outcomes(forecaster: Forecaster, calls: int) -> list[bool]:

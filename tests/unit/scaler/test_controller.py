@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scaler.controller import Controller, ControllerConfig
+from scaler.controller import Controller, ControllerConfig, Memory
 from scaler.domain import (
     Action,
     Decision,
@@ -43,8 +43,12 @@ def target_of(key: TargetKey = WEB, **changes: Any) -> Target:
     return replace(base, **changes)
 
 
+class StillRunning(Exception):
+    """Raised by a job that has not come to an end yet."""
+
+
 class LateExecutor(Executor):
-    """Runs a job when `run` is called, not before."""
+    """Runs a job when `run` is called, not before; one that raises `StillRunning` never ends."""
 
     def __init__(self) -> None:
         self.jobs: list[tuple[Future[Any], Callable[[], Any]]] = []
@@ -62,6 +66,8 @@ class LateExecutor(Executor):
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(job())
+                except StillRunning:
+                    continue
                 except ForecastUnavailable as error:
                     future.set_exception(error)
         self.jobs.clear()
@@ -72,7 +78,7 @@ class FakeForecaster:
 
     def __init__(self, source: str, peak: float) -> None:
         self.source, self.peak = source, peak
-        self.error: ForecastUnavailable | None = None
+        self.error: ForecastUnavailable | StillRunning | None = None
         self.silent: set[TargetKey] = set()
         self.calls: list[tuple[ForecastRequest, ...]] = []
         self.wakes = 0
@@ -88,8 +94,9 @@ class FakeForecaster:
             if r.key not in self.silent
         }
 
-    def wake(self) -> None:
+    def wake(self) -> timedelta:
         self.wakes += 1
+        return timedelta(0)
 
 
 class World:
@@ -158,7 +165,13 @@ class World:
 class Story:
     """A controller and its world, ticking every 15 s from T0."""
 
-    def __init__(self, *targets: Target, peak: float = 20.0, config: ControllerConfig | None = None) -> None:
+    def __init__(
+        self,
+        *targets: Target,
+        peak: float = 20.0,
+        config: ControllerConfig | None = None,
+        memory: Notebook | None = None,
+    ) -> None:
         self.world = World(*(targets or (target_of(),)))
         self.model, self.seasonal = FakeForecaster("model", peak), FakeForecaster("seasonal", peak)
         self.executor = LateExecutor()
@@ -172,6 +185,7 @@ class Story:
             recorder=self.world,
             executor=self.executor,
             config=config or ControllerConfig(),
+            memory=memory,
         )
 
     def tick(self) -> tuple[Decision, ...]:
@@ -186,6 +200,94 @@ class Story:
         while self.now < T0 + timedelta(seconds=seconds):
             decisions = self.tick()
         return decisions[0]
+
+
+class Notebook:
+    """A MemoryStore."""
+
+    def __init__(self) -> None:
+        self.kept: dict[TargetKey, Memory] = {}
+
+    def recall(self, key: TargetKey) -> Memory | None:
+        return self.kept.get(key)
+
+    def keep(self, key: TargetKey, memory: Memory) -> None:
+        self.kept[key] = memory
+
+
+class TestMemory:
+    def test_a_new_controller_goes_on_with_the_forecast_of_the_last_one(self) -> None:
+        notebook = Notebook()
+        first = Story(peak=80.0, memory=notebook)
+        first.run(15)
+        second = Story(peak=10.0, memory=notebook)
+        second.model.error = StillRunning()
+        decision = second.run(0)
+        assert (decision.forecast_source, decision.forecast_peak) == ("model", 80.0)
+        assert second.run(15 * 60).floor == 8  # until it has run out, although the load asks for 2
+
+    def test_a_forecast_kept_at_another_level_is_left_alone(self) -> None:
+        notebook = Notebook()
+        Story(peak=80.0, memory=notebook).run(15)
+        second = Story(target_of(miss_budget_ratio=0.05), memory=notebook)
+        second.model.error = StillRunning()
+        assert second.run(0).forecast_source is None
+
+    def test_lead_times_are_kept_and_taken_up_again(self) -> None:
+        notebook = Notebook()
+        notebook.kept[WEB] = Memory(durations=(timedelta(seconds=200),) * 5)
+        story = Story(memory=notebook)
+        assert story.run(0).lead_time == timedelta(seconds=200)
+        story.world.current[WEB] = 3
+        story.run(15)
+        story.world.ready[WEB] = 3
+        story.run(45)
+        assert notebook.kept[WEB].durations[-1] == timedelta(seconds=15)
+
+
+class TestOrderedStart:
+    def test_the_lead_time_grows_with_the_pods_that_are_added(self) -> None:
+        story = Story(target_of(ordered_start=True), peak=50.0)
+        assert story.run(0).lead_time == timedelta(seconds=90)
+        story.run(15)
+        # Five pods for a load of 50, two are ready: three start one after another.
+        assert story.run(30).lead_time == timedelta(seconds=270)
+
+    def test_what_is_learned_is_the_time_of_one_pod(self) -> None:
+        notebook = Notebook()
+        story = Story(target_of(ordered_start=True), memory=notebook)
+        story.run(0)
+        story.world.current[WEB] = 4
+        story.run(15)
+        story.world.ready[WEB] = 4
+        story.run(75)
+        assert notebook.kept[WEB].durations == (timedelta(seconds=7.5),)
+
+
+class TestClusterLimit:
+    CONFIG = ControllerConfig(max_total_replicas=9)
+
+    def test_raises_beyond_it_are_cut_and_say_so(self) -> None:
+        story = Story(target_of(WEB), target_of(API), peak=80.0, config=self.CONFIG)
+        story.tick()
+        web, api = story.tick()
+        # Both stand at 2 of 9 in all: web may add four at once, api the one that is left.
+        assert (web.floor, web.reason) == (6, Reason.SCALE_UP_LIMIT)
+        assert (api.floor, api.reason, api.action) == (3, Reason.CLUSTER_LIMIT, Action.SCALE_UP)
+        web, api = story.tick()
+        assert (web.floor, api.floor) == (6, 3)
+        assert api.action is Action.NONE
+
+    def test_what_already_stands_is_never_lowered(self) -> None:
+        config = ControllerConfig(max_total_replicas=1)
+        story = Story(target_of(WEB), peak=20.0, config=config)
+        assert story.run(30).floor == 2
+
+    def test_shadow_takes_nothing_of_it(self) -> None:
+        story = Story(target_of(WEB, mode=Mode.SHADOW), target_of(API), peak=60.0, config=self.CONFIG)
+        story.tick()
+        web, api = story.tick()
+        assert (web.floor, api.floor) == (6, 6)
 
 
 class TestForecasts:
@@ -268,7 +370,7 @@ class TestForecasts:
 
     def test_the_model_is_woken_ahead_of_each_call(self) -> None:
         story = Story()
-        story.run(270)
+        story.run(255)
         assert story.model.wakes == 0
         story.run(285)
         assert story.model.wakes == 1
@@ -366,10 +468,17 @@ class TestModelAway:
 
     def test_a_call_past_its_deadline_is_answered_by_the_seasonal_table(self) -> None:
         story = Story(peak=80.0)
-        story.executor.held = True
+        story.model.error = StillRunning()
         decision = story.run(60)
         assert (decision.forecast_source, decision.forecast_failure) == ("seasonal", ForecastFailure.TIMEOUT)
         assert decision.n_predicted == 8
+
+    def test_a_past_that_is_not_loaded_in_time_is_a_time_out_of_everybody(self) -> None:
+        story = Story(target_of(WEB), target_of(API))
+        story.executor.held = True
+        story.run(45)
+        assert {d.forecast_failure for d in story.tick()} == {ForecastFailure.TIMEOUT}
+        assert not story.seasonal.calls
 
     def test_a_workload_without_an_answer_falls_back_alone(self) -> None:
         story = Story(target_of(WEB), target_of(API))

@@ -14,6 +14,7 @@ import pytest
 
 from scaler.domain import Forecast, ForecastFailure, ForecastRequest, ForecastUnavailable, TargetKey
 from scaler.forecast_cycle import Answer, ForecastCycle, ForecastCycleConfig
+from scaler.lead_time import LeadTimeConfig
 
 T0 = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 CONFIG = ForecastCycleConfig()
@@ -49,6 +50,7 @@ class Model:
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.calls = 0
+        self.start = timedelta(0)
         self.wakes = 0
 
     def forecast(self, requests: Sequence[ForecastRequest]) -> Mapping[TargetKey, Forecast]:
@@ -57,8 +59,9 @@ class Model:
             raise self.error
         return {request.key: FORECAST for request in requests}
 
-    def wake(self) -> None:
+    def wake(self) -> timedelta:
         self.wakes += 1
+        return self.start
 
 
 class Bench:
@@ -66,13 +69,20 @@ class Bench:
 
     def __init__(self, config: ForecastCycleConfig = CONFIG) -> None:
         self.model, self.executor = Model(), ManualExecutor()
-        self.cycle = ForecastCycle(ask=self.model.forecast, wake=self.model.wake, executor=self.executor, config=config)
+        self.cycle = ForecastCycle(
+            ask=self.model.forecast,
+            wake=self.model.wake,
+            executor=self.executor,
+            config=config,
+            starts=LeadTimeConfig(),
+            tick=timedelta(seconds=15),
+        )
 
     def due(self, at: float) -> bool:
         return self.cycle.due(T0 + timedelta(seconds=at))
 
     def ask(self, at: float, *requests: ForecastRequest) -> None:
-        self.cycle.ask(requests or (REQUEST,), T0 + timedelta(seconds=at))
+        self.cycle.ask(lambda: requests or (REQUEST,), T0 + timedelta(seconds=at))
 
     def poll(self, at: float) -> Answer | None:
         return self.cycle.poll(T0 + timedelta(seconds=at))
@@ -95,7 +105,9 @@ def test_the_first_forecast_is_due_at_once_and_the_next_one_a_period_after_it_wa
     assert (bench.due(299), bench.due(300)) == (False, True)
 
 
-@pytest.mark.parametrize(("at", "wakes"), [pytest.param(279, 0, id="too early"), pytest.param(280, 1, id="20 s ahead")])
+@pytest.mark.parametrize(
+    ("at", "wakes"), [pytest.param(269, 0, id="too early"), pytest.param(270, 1, id="20 s in whole ticks")]
+)
 def test_the_forecaster_is_woken_ahead_of_its_call(at: float, wakes: int) -> None:
     bench = Bench()
     bench.ask(0)
@@ -117,6 +129,68 @@ def test_the_forecaster_is_woken_once_per_call() -> None:
             bench.due(start + at)
         bench.executor.run_all()
         assert bench.model.wakes == period + 1
+
+
+def test_the_wake_up_follows_the_starts_that_were_seen() -> None:
+    bench = Bench()
+    bench.model.start = timedelta(seconds=40)
+    for start in (0, 300):
+        bench.ask(start)
+        bench.executor.run_all()
+        bench.poll(start + 15)
+        bench.due(start + 285)
+        bench.executor.run_all()
+        bench.due(start + 299)
+    # 40 s is longer than the prior and counts at once; 45 s are three whole ticks.
+    assert bench.cycle.starts.lead_time == timedelta(seconds=40)
+    bench.ask(600)
+    bench.executor.run_all()
+    bench.poll(615)
+    wakes = bench.model.wakes
+    bench.due(854)
+    assert not bench.executor.waiting
+    bench.due(855)
+    bench.executor.run_all()
+    assert bench.model.wakes == wakes + 1
+
+
+def test_a_forecaster_that_was_awake_says_nothing_of_its_start() -> None:
+    bench = Bench()
+    bench.model.start = timedelta(seconds=0.5)
+    bench.ask(0)
+    bench.executor.run_all()
+    bench.poll(15)
+    bench.due(285)
+    bench.executor.run_all()
+    bench.due(299)
+    assert bench.cycle.starts.durations == ()
+
+
+def test_a_wake_up_that_fails_leaves_the_cycle_alone(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    bench.cycle._wake = lambda: (_ for _ in ()).throw(KeyError("bug"))
+    bench.ask(0)
+    bench.executor.run_all()
+    bench.poll(15)
+    bench.due(285)
+    bench.executor.run_all()
+    with caplog.at_level(logging.WARNING):
+        assert bench.due(300)
+    assert [record.message for record in caplog.records] == ["wake_failed"]
+
+
+def test_the_past_is_loaded_beside_the_tick() -> None:
+    bench = Bench()
+    loaded: list[int] = []
+
+    def load() -> tuple[ForecastRequest, ...]:
+        loaded.append(1)
+        return (REQUEST,)
+
+    bench.cycle.ask(load, T0)
+    assert not loaded
+    bench.executor.run_all()
+    assert loaded == [1]
 
 
 def test_a_failed_call_is_repeated_with_growing_pauses_up_to_the_period() -> None:
@@ -205,9 +279,10 @@ def test_a_bug_of_the_forecaster_is_a_failure_with_its_traceback(caplog: pytest.
 
 def test_without_a_request_nothing_is_asked_and_it_is_tried_again_soon() -> None:
     bench = Bench()
-    bench.cycle.ask((), T0)
-    assert not bench.executor.waiting
-    assert bench.poll(15) is None
+    bench.cycle.ask(lambda: (), T0)
+    bench.executor.run_all()
+    assert bench.poll(0) is None
+    assert bench.model.calls == 0
     assert (bench.due(29), bench.due(30)) == (False, True)
 
 
