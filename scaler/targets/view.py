@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from typing import Protocol
 
+from scaler.kube.facts import ClusterFacts, ForeignScale
 from scaler.kube.objects import (
-    Amounts,
     HpaObject,
     InferenceServiceObject,
+    MetadataObject,
     ObjectRef,
     PodObject,
     PredictiveScalerObject,
@@ -18,48 +18,8 @@ from scaler.kube.objects import (
     ScaledObjectObject,
     VpaObject,
 )
-from scaler.kube.resources import Resource
 
-
-@dataclass(frozen=True, slots=True)
-class ClusterFacts:
-    """What holds for the whole cluster; read from its ConfigMaps and API groups every few minutes.
-
-    Attributes:
-        knative_version: Of Knative Serving, e.g. `(1, 21)`; None where it is absent or does not say.
-        default_deployment_mode: KServe's, `Knative` or `Standard`; None without KServe.
-        kept_from_pods: Annotation keys that KServe does not copy into a service's pods
-            (`serviceAnnotationDisallowedList`), so that changing them makes no revision.
-        concurrency_target: Knative's soft target of one pod where a revision names none.
-        target_utilization_ratio: Share of that target that Knative aims at.
-        request_metrics: Knative's queue-proxy exports request metrics.
-    """
-
-    knative_version: tuple[int, int] | None = None
-    default_deployment_mode: str | None = None
-    kept_from_pods: frozenset[str] = frozenset()
-    concurrency_target: float = 100.0
-    target_utilization_ratio: float = 0.7
-    request_metrics: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ForeignScale:
-    """The /scale of a kind that is not watched (an Argo Rollout, say), as it was read last.
-
-    Attributes:
-        resource: Of the object, so that its /scale can be written.
-        selector: Labels of its pods, equality only; empty where the object does not say.
-        amounts: Of its pods, where one of them stands.
-    """
-
-    resource: Resource
-    uid: str
-    resource_version: str
-    replicas: int
-    current_replicas: int
-    selector: dict[str, str]
-    amounts: Amounts = field(default_factory=Amounts)
+__all__ = ["ClusterFacts", "ClusterView", "ForeignScale"]
 
 
 class ClusterView(Protocol):
@@ -101,6 +61,9 @@ class ClusterView(Protocol):
 
     def revisions_of(self, namespace: str, configuration: str) -> Collection[RevisionObject]:
         """All Revisions of a Configuration (label `serving.knative.dev/configuration`)."""
+
+    def pod_autoscaler(self, namespace: str, name: str) -> MetadataObject | None:
+        """One Knative PodAutoscaler, named as its Revision; asked for on Knative 1.20 and older only."""
 
     def predictive_scalers(self) -> Collection[PredictiveScalerObject]:
         """All PredictiveScalers."""

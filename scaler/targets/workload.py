@@ -37,6 +37,7 @@ class FloorField:
         maximum: The object's own upper bound, which a floor must not pass; None where it has none.
         text: It is an annotation: written as a string.
         unset_means: The floor that holds where nothing stands there.
+        minimum: What a share of a floor never goes below: the object's own minimum, whatever its share of the traffic.
     """
 
     resource: Resource
@@ -51,16 +52,19 @@ class FloorField:
     maximum: int | None = None
     text: bool = False
     unset_means: int = 0
+    minimum: int = 0
 
     @property
     def id(self) -> str:
         """Names the field within its namespace; the key under which its earlier value is kept."""
-        return f"{self.resource.kind}/{self.name}"
+        # The components of an InferenceService are fields of one object: `InferenceService/web/transformer`.
+        inner = () if self.text else self.path[1:-1]
+        return "/".join((self.resource.kind, self.name, *inner))
 
     def value_for(self, floor: int) -> int:
-        """Give what has to stand here for a floor of the whole workload: ceil(floor * share), within `maximum`."""
+        """Give what has to stand here for a floor of the whole workload: ceil(floor * share), within both bounds."""
         # Guarded, because a share such as 0.1 is no exact float and 0.1 * 30 must not buy a fourth pod.
-        value = math.ceil(floor * self.share - 1e-9)
+        value = max(math.ceil(floor * self.share - 1e-9), self.minimum)
         return value if self.maximum is None else min(value, self.maximum)
 
     @property
@@ -165,6 +169,7 @@ class RefusalReason(StrEnum):
     NO_CAPACITY = "NoCapacity"
     NO_MAXIMUM = "NoMaximum"
     FORBIDDEN = "Forbidden"
+    INTERNAL = "InternalError"
 
 
 @dataclass(frozen=True, slots=True)
