@@ -42,6 +42,7 @@ class KServeForecaster:
         self,
         endpoint: str,
         *,
+        host: str = "",
         deadline: timedelta = timedelta(seconds=60),
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = nap.sleep,
@@ -50,6 +51,7 @@ class KServeForecaster:
 
         Args:
             endpoint: Base URL of the model server, e.g. `http://forecaster.ai-hpa`.
+            host: Host header, where a gateway at `endpoint` routes by it; empty takes the endpoint's.
             deadline: For one `forecast` in all, retries included; the model may have to wake from zero first.
             clock: Monotonic seconds.
             sleep: Waits that many seconds between two tries.
@@ -57,7 +59,7 @@ class KServeForecaster:
         Raises:
             InvalidEndpoint: `endpoint` is no http or https URL.
         """
-        self._client = V2Client(endpoint, clock=clock, sleep=sleep)
+        self._client = V2Client(endpoint, host=host, clock=clock, sleep=sleep)
         self._deadline_seconds = deadline.total_seconds()
         self._clock = clock
 

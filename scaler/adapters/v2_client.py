@@ -70,6 +70,7 @@ class V2Client:
         self,
         endpoint: str,
         *,
+        host: str = "",
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = nap.sleep,
     ) -> None:
@@ -77,6 +78,7 @@ class V2Client:
 
         Args:
             endpoint: Base URL of the server.
+            host: Host header, where a gateway at `endpoint` routes by it; empty takes the endpoint's.
             clock: Monotonic seconds; deadlines are on this clock.
             sleep: Waits that many seconds between two tries.
 
@@ -89,7 +91,7 @@ class V2Client:
             raise InvalidEndpoint(f"endpoint must be a URL, got {endpoint!r}: {exc}") from exc
         if url.scheme not in {"http", "https"} or not url.host:
             raise InvalidEndpoint(f"endpoint must be an http:// or https:// URL with a host, got {endpoint!r}")
-        self._client = httpx.Client(base_url=url, trust_env=False)
+        self._client = httpx.Client(base_url=url, trust_env=False, headers={"Host": host} if host else None)
         self._clock = clock
         self._sleep = sleep
 
@@ -258,7 +260,7 @@ def _wait_seconds(state: RetryCallState) -> float:
 
 
 def _log_retry(state: RetryCallState) -> None:
-    logger.warning(
+    logger.info(
         "model_server_retry",
         extra={"attempt": state.attempt_number, "error": str(_failure(state)), "sleep_seconds": state.upcoming_sleep},
     )
