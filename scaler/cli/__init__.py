@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import typer
 
+from scaler.cli.check import check_command
 from scaler.cli.demo import demo_command
+from scaler.cli.explain import explain_command
 from scaler.cli.forecast import forecast_command
+from scaler.cli.modes import disable_command, enable_command, pause_command, resume_command, shadow_command
+from scaler.cli.release import release_command
+from scaler.cli.run import run_command
+from scaler.cli.status import status_command
 
 app = typer.Typer(
     name="ai-hpa",
@@ -14,8 +20,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-app.command("demo")(demo_command)
-app.command("forecast")(forecast_command)
+_CLUSTER = "On a cluster"
+_OFFLINE = "Without a cluster"
+for _name, _command, _panel in (
+    ("status", status_command, _CLUSTER),
+    ("explain", explain_command, _CLUSTER),
+    ("enable", enable_command, _CLUSTER),
+    ("shadow", shadow_command, _CLUSTER),
+    ("disable", disable_command, _CLUSTER),
+    ("pause", pause_command, _CLUSTER),
+    ("resume", resume_command, _CLUSTER),
+    ("release", release_command, _CLUSTER),
+    ("check", check_command, _CLUSTER),
+    ("run", run_command, _CLUSTER),
+    ("demo", demo_command, _OFFLINE),
+    ("forecast", forecast_command, _OFFLINE),
+):
+    app.command(_name, rich_help_panel=_panel)(_command)
 
 
 @app.callback()

@@ -1,0 +1,287 @@
+"""`ai-hpa run`: the scaler on a live cluster, plugged together from its environment; its loop reads the clock."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Final
+
+import typer
+
+from scaler.adapters.kserve_forecaster import KServeForecaster
+from scaler.adapters.load_history import LoadHistory, SeenHistory
+from scaler.adapters.metrics_server import MetricsServerLoads
+from scaler.adapters.observer import LoadSource, Observer, PodLoads
+from scaler.adapters.prometheus import Connection, PrometheusClient, PrometheusLoads
+from scaler.adapters.promql import Preset
+from scaler.adapters.seasonal import SeasonalForecaster
+from scaler.domain import ScalerError, TargetKey
+from scaler.exposition import Exposition, serve
+from scaler.kube.api import KubeApi, NoCluster, connect
+from scaler.kube.cluster import Cluster
+from scaler.kube.events import EventSink
+from scaler.kube.facts import FactsReader
+from scaler.kube.lease import Leadership, LeaseConfig, identity_of
+from scaler.kube.objects import PodObject
+from scaler.live import LiveParts, LiveScaler
+from scaler.live_config import LiveConfig
+from scaler.settings import Settings, SettingsError, load_settings
+from scaler.targets.actuator import Actuator
+from scaler.targets.discovery import Discovery
+from scaler.targets.record import RecorderConfig, Sources, StatusRecorder
+from scaler.targets.release import Releaser
+from scaler.targets.stages import Stages, start_durations, start_stages
+from scaler.targets.workload import Workload
+from scaler.telemetry import configure_logging
+
+EXIT_BAD_INPUT: Final = 2
+EXIT_UNAVAILABLE: Final = 3
+STALLED_TICKS: Final = 5  # without a tick that ended, the process is not well
+FIRST_LOOK_SECONDS: Final = 60.0
+
+logger = logging.getLogger(__name__)
+
+
+def run_command(
+    *,
+    context: Annotated[
+        str | None, typer.Option(help="Context of the kubeconfig; without it the pod's service account comes first.")
+    ] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Run the scaler on a live cluster.
+
+    It reads AI_HPA_* (docs/configuration.md), elects one of its replicas by a Lease, and looks after every workload
+    with an `ai-hpa.dev/` annotation or a PredictiveScaler. A workload is in shadow mode until you say `on`.
+    """
+    level = logging.getLevelNamesMapping().get(log_level.upper())
+    if level is None:
+        raise _failed(f"--log-level must be debug, info, warning or error, got {log_level!r}", EXIT_BAD_INPUT)
+    configure_logging(sys.stderr, level)
+    try:
+        settings = load_settings()
+        api = connect(context=context)
+    except SettingsError as exc:
+        raise _failed(str(exc), EXIT_BAD_INPUT) from exc
+    except NoCluster as exc:
+        raise _failed(str(exc), EXIT_UNAVAILABLE) from exc
+    process = Process(api, settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, process.end)
+    process.run()
+
+
+@dataclass(slots=True)
+class _Pulse:
+    """When the loop last came around; asked by the health probe's thread."""
+
+    clock: Callable[[], float] = time.monotonic
+    beat: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.beat = self.clock()
+
+    def mark(self) -> None:
+        self.beat = self.clock()
+
+    def problem(self, longest: timedelta) -> str | None:
+        silent = self.clock() - self.beat
+        return f"no tick ended for {silent:.0f} s" if silent > longest.total_seconds() else None
+
+
+class Process:
+    """Everything that one replica runs."""
+
+    def __init__(self, api: KubeApi, settings: Settings) -> None:
+        """Plug the parts together; nothing is started or sent yet."""
+        live, self._config = settings.live, settings.controller
+        self._live = live
+        self._stop = threading.Event()
+        self._turn = threading.Event()  # ends the wait for the next tick
+        self._pulse = _Pulse()
+        self._cluster = Cluster(api, namespaces=live.namespace_list(), facts=_facts(api, live))
+        self._leadership = Leadership(
+            api,
+            LeaseConfig(live.pod_namespace, live.lease_name, identity_of(live.pod_name)),
+            wall_clock=_now,
+        )
+        self._leadership.on_started = self._turn.set
+        self._events = EventSink(api, instance=live.pod_name, held=self._leadership.held)
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forecast")
+        self._exposition = Exposition()
+        self._scaler = self._plug(api)
+
+    def end(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal: finish the tick under way, give the lease back, and end."""
+        logger.info("ending", extra={"signal": signal.Signals(number).name})
+        self._stop.set()
+        self._turn.set()
+
+    def run(self) -> None:
+        """Run until `end`."""
+        released = threading.Event()  # set when nothing writes any more: only then may the lease be given back
+        self._cluster.start(self._stop)
+        lease = self._leadership.start(released)
+        events = self._events.start(self._stop)
+        server = serve(
+            self._live.http_port, self._exposition.registry, healthy=self._health, ready=self._readiness
+        ) if self._live.http_port else None  # fmt: skip
+        if not self._cluster.wait_synced(FIRST_LOOK_SECONDS):
+            logger.warning("cluster_not_synced", extra={"problems": list(self._problems())})
+        while not self._stop.is_set():
+            begin = time.monotonic()
+            self._turn.clear()
+            self._come_around()
+            self._pulse.mark()
+            self._turn.wait(max(0.0, self._config.policy.tick.total_seconds() - (time.monotonic() - begin)))
+        events.join(timeout=5)
+        released.set()
+        lease.join(timeout=5)
+        if server is not None:
+            server.shutdown()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _come_around(self) -> None:
+        """Tick, or stand by; whatever goes wrong is said, counted, and tried again at the next turn."""
+        try:
+            if self._leadership.held():
+                with self._exposition.tick_seconds.time():
+                    self._scaler.tick(_now())
+            else:
+                self._scaler.stand_by(_now())
+        except ScalerError as error:
+            extra = {"error": str(error), "problems": list(self._problems())}
+            logger.warning("tick_held", extra=extra)
+        except Exception:
+            self._exposition.tick_errors.inc()
+            logger.exception("tick_failed")
+
+    def _plug(self, api: KubeApi) -> LiveScaler:
+        held, cluster = self._leadership.held, self._cluster
+        actuator = Actuator(api, cluster, workload=self._workload, held=held, events=self._events)
+        metrics = self._observer(api, actuator)
+        status = StatusRecorder(
+            api,
+            cluster,
+            held=held,
+            events=self._events,
+            sources=Sources(
+                workload=self._workload, trouble=actuator.trouble, seed=self._starts_seen, stages=self._stages
+            ),
+            config=RecorderConfig(self._config.forecast_cycle.forecast_period, self._live.status_writes),
+        )
+        return LiveScaler(
+            LiveParts(
+                watches=cluster,
+                finder=Discovery(cluster),
+                metrics=metrics,
+                forecaster=KServeForecaster(
+                    self._live.forecaster_url,
+                    host=self._live.forecaster_host,
+                    deadline=self._config.forecast_cycle.forecast_deadline,
+                ),
+                fallback=SeasonalForecaster(),
+                lever=actuator,
+                release=Releaser(api, cluster, held=held, events=self._events),
+                status=status,
+                exposition=self._exposition,
+                executor=self._executor,
+                sample=_standby_sampling(metrics),
+            ),
+            self._config,
+        )
+
+    def _observer(self, api: KubeApi, actuator: Actuator) -> Observer:
+        live = self._live
+        loads: PodLoads
+        history: LoadSource
+        seen: SeenHistory | None = None
+        if live.prometheus_url:
+            loads = _prometheus(live)
+            history = LoadHistory(loads)
+        else:
+            loads = MetricsServerLoads(api)
+            history = seen = SeenHistory()
+        return Observer(
+            workload_of=self._workload,
+            standing_floor=actuator.standing_floor,
+            pods=self._cluster,
+            loads=loads,
+            history=history,
+            seen=seen,
+        )
+
+    def _workload(self, key: TargetKey) -> Workload | None:
+        return self._scaler.workload(key)
+
+    def _pods(self, workload: Workload) -> Collection[PodObject]:
+        group = workload.pods
+        if group.owners:
+            return [pod for owner in group.owners for pod in self._cluster.pods_owned(group.namespace, owner)]
+        return self._cluster.pods_with(group.namespace, dict(group.labels))
+
+    def _starts_seen(self, key: TargetKey) -> tuple[timedelta, ...]:
+        workload = self._workload(key)
+        return start_durations(self._pods(workload)) if workload is not None else ()
+
+    def _stages(self, workload: Workload) -> Stages | None:
+        return start_stages(self._pods(workload))
+
+    def _problems(self) -> tuple[str, ...]:
+        return self._cluster.problems(time.monotonic())
+
+    def _health(self) -> str | None:
+        # The first look at a large cluster may take a minute before there is any tick.
+        longest = STALLED_TICKS * self._config.policy.tick + timedelta(seconds=FIRST_LOOK_SECONDS)
+        return self._pulse.problem(longest)
+
+    def _readiness(self) -> str | None:
+        return None if self._cluster.synced() else "; ".join(self._problems()) or "the cluster is not listed yet"
+
+
+def _prometheus(live: LiveConfig) -> PrometheusLoads:
+    timeout = live.prometheus_timeout.total_seconds()
+    connection = Connection(
+        live.prometheus_url,
+        bearer_token_file=Path(live.prometheus_token_file) if live.prometheus_token_file else None,
+        headers=live.headers(),
+        ca_file=Path(live.prometheus_ca_file) if live.prometheus_ca_file else None,
+        insecure=live.prometheus_insecure,
+        timeout_seconds=timeout,
+        budget_seconds=max(timeout, 4.5),
+    )
+    presets = [Preset(name, query) for name, query in live.presets().items()]
+    return PrometheusLoads(PrometheusClient(connection), rate_window=live.rate_window, presets=presets)
+
+
+def _facts(api: KubeApi, live: LiveConfig) -> FactsReader:
+    return FactsReader(api, kserve_namespace=live.kserve_namespace, knative_namespace=live.knative_namespace)
+
+
+def _standby_sampling(observer: Observer) -> Callable[[Collection[Workload], datetime], None]:
+    """Keep a history that nobody else keeps."""
+    if observer.seen is None:
+        return lambda workloads, now: None
+    return lambda workloads, now: _observe(observer, workloads, now)
+
+
+def _observe(observer: Observer, workloads: Collection[Workload], now: datetime) -> None:
+    observer.observe([workload.target for workload in workloads], now)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - here time enters; everything below takes it as an argument
+
+
+def _failed(message: str, code: int) -> typer.Exit:
+    typer.echo(message, err=True)
+    return typer.Exit(code)
