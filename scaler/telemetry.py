@@ -37,13 +37,16 @@ def decision_row(decision: Decision) -> dict[str, JsonValue]:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, event, then what came in by `extra`."""
+    """One JSON object a line: time, severity, logger, event, then what came in by `extra`.
+
+    `severity` and not `level`, which is what a decision calls its quantile.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Render one record."""
         row: dict[str, Any] = {
             "time": _time_of(record).isoformat(),
-            "level": record.levelname,
+            "severity": record.levelname,
             "logger": record.name,
             "event": record.getMessage(),
         }

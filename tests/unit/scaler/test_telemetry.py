@@ -79,7 +79,7 @@ def test_a_record_is_one_json_object_on_one_line() -> None:
     assert "\n" not in line
     assert json.loads(line) == {
         "time": "1970-01-01T00:00:00+00:00",
-        "level": "INFO",
+        "severity": "INFO",
         "logger": "scaler",
         "event": "tick",
         "load": 1.5,

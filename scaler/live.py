@@ -1,0 +1,222 @@
+"""One scaler on a live cluster: what a tick does around the controller's, in its order; it reads no clock."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from scaler.controller import (
+    Controller,
+    ControllerConfig,
+    DecisionRecorder,
+    Forecaster,
+    MemoryStore,
+    MetricsSource,
+    ScaleTarget,
+)
+from scaler.domain import Decision, FloatArray, Observation, Target, TargetKey, TargetUnavailable
+from scaler.exposition import Exposition
+from scaler.kube.resources import PODS
+from scaler.targets.workload import Discovered, Workload
+from scaler.telemetry import decision_row
+
+logger = logging.getLogger(__name__)
+
+
+class Watches(Protocol):
+    """How far what is seen of the cluster can be trusted."""
+
+    def synced(self) -> bool:
+        """Whether every kind was listed once."""
+
+    def blind(self) -> frozenset[str]:
+        """Full names of the resources whose watch is stale or forbidden now."""
+
+
+class Finder(Protocol):
+    """Who finds what is opted in."""
+
+    def discover(self, now: datetime) -> Discovered:
+        """Find all workloads and refusals."""
+
+
+class Lever(ScaleTarget, Protocol):
+    """Who writes floors, and sees to it that they stand."""
+
+    def verify(self, discovered: Discovered, now: datetime) -> None:
+        """Look for floors that somebody else took back."""
+
+    def reapply(self, discovered: Discovered, now: datetime) -> None:
+        """Give objects that are new in a lever the floor of their workload."""
+
+    def problem(self, key: TargetKey) -> str | None:
+        """What keeps the floor of a workload from standing."""
+
+
+class Release(Protocol):
+    """Who gives earlier values back."""
+
+    def release_stale(self, discovered: Discovered, now: datetime) -> None:
+        """Give back the floors of all that is no longer in mode on."""
+
+
+class StatusBook(DecisionRecorder, MemoryStore, Protocol):
+    """Who keeps decisions and what was learned in PredictiveScalers."""
+
+    def flush(self, discovered: Discovered, now: datetime) -> int:
+        """Write what is due; give how many were written."""
+
+
+@dataclass(slots=True, kw_only=True)
+class LiveParts:
+    """What a live scaler is plugged together from.
+
+    Attributes:
+        sample: Called on every tick of a standby: keeps up a history that lives in memory alone.
+    """
+
+    watches: Watches
+    finder: Finder
+    metrics: MetricsSource
+    forecaster: Forecaster
+    fallback: Forecaster
+    lever: Lever
+    release: Release
+    status: StatusBook
+    exposition: Exposition
+    executor: Executor
+    sample: Callable[[Collection[Workload], datetime], None] = field(default=lambda workloads, now: None)
+
+
+class LiveScaler:
+    """The loop's body. One thread ticks; `workload` may be asked from any."""
+
+    def __init__(self, parts: LiveParts, config: ControllerConfig) -> None:
+        """Start with nothing found and nobody leading."""
+        self._parts = parts
+        self._config = config
+        self._found = Discovered()
+        self._controller: Controller | None = None
+
+    @property
+    def discovered(self) -> Discovered:
+        """What the newest tick found."""
+        return self._found
+
+    def workload(self, key: TargetKey) -> Workload | None:
+        """Find a workload as the newest tick saw it."""
+        return self._found.workloads.get(key)
+
+    def stand_by(self, now: datetime) -> None:
+        """Watch without acting, so that this replica could take over at once."""
+        parts, self._controller = self._parts, None
+        parts.exposition.leader.set(0)
+        if parts.watches.synced():
+            self._found = self._parts.finder.discover(now)
+            self._parts.sample(self._found.workloads.values(), now)
+
+    def tick(self, now: datetime) -> tuple[Decision, ...]:
+        """Find, observe, decide, act and tell once.
+
+        Raises:
+            TargetUnavailable: The cluster was never seen whole; nothing was done.
+        """
+        parts = self._parts
+        parts.exposition.leader.set(1)
+        if not parts.watches.synced():
+            raise TargetUnavailable("the cluster is not listed yet, or permissions are missing: see cluster_watch logs")
+        self._found = parts.finder.discover(now)
+        if self._controller is None:
+            self._controller = self._new_controller()
+        parts.lever.verify(self._found, now)
+        parts.lever.reapply(self._found, now)
+        parts.release.release_stale(self._found, now)
+        decisions = self._controller.tick(now)
+        parts.status.flush(self._found, now)
+        self._expose(self._controller)
+        return decisions
+
+    def _new_controller(self) -> Controller:
+        """Begin leading: everything that was learned comes from where an earlier leader left it."""
+        parts = self._parts
+        return Controller(
+            targets=_Targets(lambda: self._found),
+            metrics=_Sight(parts.metrics, parts.watches, self.workload),
+            forecaster=parts.forecaster,
+            fallback=parts.fallback,
+            scale_target=parts.lever,
+            recorder=_Recorders((parts.status, parts.exposition, _DecisionLog())),
+            executor=parts.executor,
+            config=self._config,
+            memory=parts.status,
+        )
+
+    def _expose(self, controller: Controller) -> None:
+        exposition, workloads = self._parts.exposition, self._found.workloads
+        exposition.keep_only(workloads)
+        exposition.refused.set(len(self._found.refusals))
+        exposition.troubled.set(sum(self._parts.lever.problem(key) is not None for key in workloads))
+        exposition.forecaster_start_seconds.set(controller.forecaster_starts.lead_time.total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class _Targets:
+    """The TargetSource of a live scaler: what the tick has found already."""
+
+    found: Callable[[], Discovered]
+
+    def targets(self, now: datetime) -> Sequence[Target]:
+        return [workload.target for workload in self.found().workloads.values()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """A MetricsSource that does not see workloads whose objects are not watched at the moment.
+
+    What a stale watch shows may be long past: such a workload counts as unseen, and an unseen one holds.
+    """
+
+    metrics: MetricsSource
+    watches: Watches
+    workload: Callable[[TargetKey], Workload | None]
+
+    def observe(self, targets: Sequence[Target], now: datetime) -> Mapping[TargetKey, Observation]:
+        blind = self.watches.blind()
+        seen = [t for t in targets if not blind or not blind & self._needs(t.key)]
+        if len(seen) < len(targets):
+            extra = {"resources": sorted(blind), "workloads": len(targets) - len(seen)}
+            logger.warning("cluster_watch_blind", extra=extra)
+        return self.metrics.observe(seen, now)
+
+    def load_between(
+        self, targets: Sequence[Target], *, start: datetime, end: datetime, step: timedelta, now: datetime
+    ) -> Mapping[TargetKey, FloatArray]:
+        return self.metrics.load_between(targets, start=start, end=end, step=step, now=now)
+
+    def _needs(self, key: TargetKey) -> frozenset[str]:
+        workload = self.workload(key)
+        levers = workload.lever.fields if workload is not None else ()
+        return frozenset((PODS.full_name, *(f.resource.full_name for f in levers)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorders:
+    """Passes each decision to several recorders."""
+
+    recorders: tuple[DecisionRecorder, ...]
+
+    def record(self, decision: Decision) -> None:
+        for recorder in self.recorders:
+            recorder.record(decision)
+
+
+class _DecisionLog:
+    """One log line for each decision."""
+
+    def record(self, decision: Decision) -> None:
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("decision", extra=decision_row(decision))
