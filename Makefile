@@ -52,7 +52,7 @@ serve: install ## run the model server alone on this machine; PORT=8080
 
 .PHONY: test
 test: install ## all tests that need neither torch nor a cluster
-	$(BIN)/pytest -m "not training"
+	$(BIN)/pytest -m "not training and not e2e"
 
 .PHONY: test-training
 test-training: install-train ## the tests of network, training and export, which need torch
@@ -60,7 +60,7 @@ test-training: install-train ## the tests of network, training and export, which
 
 .PHONY: cov
 cov: install ## tests with branch coverage of the packages
-	$(BIN)/pytest -m "not training" --cov --cov-report=term-missing:skip-covered
+	$(BIN)/pytest -m "not training and not e2e" --cov --cov-report=term-missing:skip-covered
 
 .PHONY: contract
 contract: install ## clients against the real model server over sockets
@@ -69,6 +69,10 @@ contract: install ## clients against the real model server over sockets
 .PHONY: replay
 replay: install ## the simulated cluster and its golden decisions
 	$(BIN)/pytest tests/replay
+
+.PHONY: manifests
+manifests: install ## the manifests: they parse, agree with the code and, where kubectl and helm are there, with each other
+	$(BIN)/pytest tests/manifests
 
 .PHONY: fmt
 fmt: install ## format the code
@@ -89,14 +93,18 @@ types: install-train ## mypy, strict; torch's types are needed for it
 imports: install-train ## the layers of ARCHITECTURE.md
 	$(TRAIN_BIN)/lint-imports
 
+# Pages that the code writes, each with its module.
+PAGES := docs/configuration.md:scaler.settings docs/metrics.md:scaler.exposition docs/annotations.md:scaler.targets.annotations
+generate = $(BIN)/python -m $(word 2,$(subst :, ,$(1)))
+
 .PHONY: docs
 docs: install ## renew the generated pages of docs/
-	$(BIN)/python -m scaler.settings > docs/configuration.md
+	$(foreach page,$(PAGES),$(call generate,$(page)) > $(word 1,$(subst :, ,$(page))) &&) true
 	$(CARD)
 
 .PHONY: docs-check
 docs-check: install ## generated pages are as their sources say
-	$(BIN)/python -m scaler.settings | diff docs/configuration.md -
+	$(foreach page,$(PAGES),$(call generate,$(page)) | diff $(word 1,$(subst :, ,$(page))) - &&) true
 	$(CARD) --check
 
 .PHONY: golden
@@ -127,6 +135,25 @@ evaluation: install ## score the shipped weights, and those in out/compare, on t
 bench: install-train ## benchmarks, as ratios inside one run
 	$(TRAIN_BIN)/python -m bench.serving --json docs/bench-serving.json
 	$(TRAIN_BIN)/python -m bench.controller
+
+# Docker, podman or buildah, whichever is there.
+BUILDER ?= $(firstword $(foreach tool,docker podman buildah,$(if $(shell command -v $(tool)),$(tool))))
+BUILD := $(if $(filter buildah,$(notdir $(BUILDER))),$(BUILDER) bud,$(BUILDER) build)
+BASE_IMAGE ?= python:3.11-slim
+REPOSITORY ?= ai-hpa
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+.PHONY: images
+images: ## build REPOSITORY/model and REPOSITORY/scaler with docker, podman or buildah (BUILDER), from BASE_IMAGE
+	@test -n "$(BUILDER)" || { echo "images: none of docker, podman and buildah is in the PATH; install one, or set BUILDER" >&2; exit 1; }
+	$(foreach image,model scaler,$(BUILD) --build-arg BASE_IMAGE=$(BASE_IMAGE) -f Dockerfile.$(image) -t $(REPOSITORY)/$(image):$(VERSION) . &&) true
+
+# The cluster of the end-to-end tests: that of KUBECONFIG where it is set, else one that LAB brings up and takes down.
+LAB ?= ../shared/lab/lab
+
+.PHONY: e2e
+e2e: install ## tests on a real cluster: that of KUBECONFIG, else the one that LAB (default ../shared/lab/lab) brings up
+	LAB=$(LAB) .ci/e2e
 
 .PHONY: demo-check
 demo-check: install ## the demo as a newcomer runs it, in a folder that goes away

@@ -1,0 +1,150 @@
+"""Small workloads of every kind, whose server burns the CPU that each request asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.e2e.tools import Json
+
+ECHO = "dev.local/echo:lab"
+PORT = 8080
+
+
+def container(image: str = ECHO, *, cpu: str = "40m", limit: str = "500m", slow_start: int = 0) -> Json:
+    """The echo server; with `slow_start` it answers its readiness probe only after so many seconds."""
+    return {
+        "name": "web",
+        "image": image,
+        "ports": [{"containerPort": PORT}],
+        "resources": {
+            "requests": {"cpu": cpu, "memory": "16Mi"},
+            "limits": {"cpu": limit, "memory": "128Mi"},
+        },
+        "readinessProbe": {
+            "tcpSocket": {"port": PORT},
+            "periodSeconds": 1,
+            "initialDelaySeconds": slow_start,
+        },
+    }
+
+
+def template(name: str, spec: Json) -> Json:
+    return {
+        "metadata": {"labels": {"app": name}},
+        "spec": {"containers": [spec], "terminationGracePeriodSeconds": 1, "enableServiceLinks": False},
+    }
+
+
+def service(name: str) -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": PORT}]},
+    }
+
+
+def deployment(name: str, spec: Json, *, annotations: dict[str, str] | None = None, replicas: int = 1) -> Json:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "annotations": annotations or {}},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": template(name, spec),
+        },
+    }
+
+
+def stateful_set(name: str, spec: Json, *, annotations: dict[str, str]) -> Json:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": name, "annotations": annotations},
+        "spec": {
+            "replicas": 1,
+            "serviceName": name,
+            "selector": {"matchLabels": {"app": name}},
+            "template": template(name, spec),
+        },
+    }
+
+
+def hpa(
+    name: str, *, target: str, maximum: int = 8, utilization: int = 80, annotations: dict[str, str] | None = None
+) -> Json:
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": name, "annotations": annotations or {}},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": target},
+            "minReplicas": 1,
+            "maxReplicas": maximum,
+            "metrics": [
+                {
+                    "type": "Resource",
+                    "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": utilization}},
+                }
+            ],
+        },
+    }
+
+
+def scaled_object(name: str, *, target: str, annotations: dict[str, str]) -> Json:
+    return {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": {"name": name, "annotations": annotations},
+        "spec": {
+            "scaleTargetRef": {"name": target},
+            "minReplicaCount": 1,
+            "maxReplicaCount": 8,
+            "triggers": [{"type": "cpu", "metricType": "Utilization", "metadata": {"value": "400"}}],
+        },
+    }
+
+
+def inference_service(
+    name: str,
+    *,
+    annotations: dict[str, str] | None = None,
+    minimum: int = 1,
+    maximum: int = 8,
+    cpu: str = "40m",
+    **predictor: Any,
+) -> Json:
+    spec = {**container(cpu=cpu), "name": "kserve-container", "ports": [{"containerPort": PORT, "protocol": "TCP"}]}
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": name, "annotations": annotations or {}},
+        "spec": {
+            "predictor": {"minReplicas": minimum, "maxReplicas": maximum, "containers": [spec], **predictor},
+        },
+    }
+
+
+def standard(autoscaler_class: str, **more: str) -> dict[str, str]:
+    """Annotations of an InferenceService in Standard mode."""
+    return {
+        "serving.kserve.io/deploymentMode": "Standard",
+        "serving.kserve.io/autoscalerClass": autoscaler_class,
+        **more,
+    }
+
+
+def opt_in(**settings: str) -> dict[str, str]:
+    """`ai-hpa.dev/` annotations: `opt_in(mode="on", target="20m")`."""
+    return {f"ai-hpa.dev/{name.replace('_', '-')}": value for name, value in settings.items()}
+
+
+def predictive_scaler(name: str, *, reference: tuple[str, str, str], **spec: Any) -> Json:
+    api_version, kind, target_name = reference
+    return {
+        "apiVersion": "ai-hpa.dev/v1alpha1",
+        "kind": "PredictiveScaler",
+        "metadata": {"name": name},
+        "spec": {"targetRef": {"apiVersion": api_version, "kind": kind, "name": target_name}, **spec},
+    }
