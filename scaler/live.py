@@ -21,6 +21,7 @@ from scaler.controller import (
 from scaler.domain import Decision, FloatArray, Observation, Target, TargetKey, TargetUnavailable
 from scaler.exposition import Exposition
 from scaler.kube.resources import PODS
+from scaler.targets.peaks import PeakReplicas
 from scaler.targets.workload import Discovered, Workload
 from scaler.telemetry import decision_row
 
@@ -76,6 +77,7 @@ class LiveParts:
     """What a live scaler is plugged together from.
 
     Attributes:
+        peaks: Told what runs; the finder asks it for the peak of a workload without a maximum.
         sample: Called on every tick of a standby: keeps up a history that lives in memory alone.
     """
 
@@ -89,6 +91,7 @@ class LiveParts:
     status: StatusBook
     exposition: Exposition
     executor: Executor
+    peaks: PeakReplicas = field(default_factory=PeakReplicas)
     sample: Callable[[Collection[Workload], datetime], None] = field(default=lambda workloads, now: None)
 
 
@@ -116,8 +119,10 @@ class LiveScaler:
         parts, self._controller = self._parts, None
         parts.exposition.leader.set(0)
         if parts.watches.synced():
-            self._found = self._parts.finder.discover(now)
-            self._parts.sample(self._found.workloads.values(), now)
+            self._found = self._find(now)
+            # Writes nothing while another leads, and learns what there would be to give back.
+            parts.release.release_stale(self._found, now)
+            parts.sample(self._found.workloads.values(), now)
 
     def tick(self, now: datetime) -> tuple[Decision, ...]:
         """Find, observe, decide, act and tell once.
@@ -129,7 +134,7 @@ class LiveScaler:
         parts.exposition.leader.set(1)
         if not parts.watches.synced():
             raise TargetUnavailable("the cluster is not listed yet, or permissions are missing: see cluster_watch logs")
-        self._found = parts.finder.discover(now)
+        self._found = self._find(now)
         if self._controller is None:
             self._controller = self._new_controller()
         parts.lever.verify(self._found, now)
@@ -139,6 +144,11 @@ class LiveScaler:
         parts.status.flush(self._found, now)
         self._expose(self._controller)
         return decisions
+
+    def _find(self, now: datetime) -> Discovered:
+        found = self._parts.finder.discover(now)
+        self._parts.peaks.see(found.workloads.values(), now)
+        return found
 
     def _new_controller(self) -> Controller:
         """Begin leading: everything that was learned comes from where an earlier leader left it."""

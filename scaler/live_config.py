@@ -113,6 +113,15 @@ class LiveConfig:
             "need 50.",
         ),
     ] = 60
+    assumed_maximum_ratio: Annotated[
+        float,
+        Bounded(
+            0,
+            100,
+            "A workload without any maximum gets this many times its peak replicas of the last seven days, as far as "
+            "they were seen. 0 refuses such a workload until it names one.",
+        ),
+    ] = 3.0
     kserve_namespace: Annotated[
         str, Described("a namespace", "Where KServe's ConfigMap `inferenceservice-config` stands.", _NAME)
     ] = "kserve"

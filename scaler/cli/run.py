@@ -36,7 +36,8 @@ from scaler.live import LiveParts, LiveScaler
 from scaler.live_config import LiveConfig
 from scaler.settings import Settings, SettingsError, load_settings
 from scaler.targets.actuator import Actuator
-from scaler.targets.discovery import Discovery
+from scaler.targets.discovery import Discovery, DiscoveryConfig
+from scaler.targets.peaks import PeakReplicas
 from scaler.targets.record import RecorderConfig, Sources, StatusRecorder
 from scaler.targets.release import Releaser
 from scaler.targets.stages import Stages, start_durations, start_stages
@@ -166,7 +167,7 @@ class Process:
             logger.exception("tick_failed")
 
     def _plug(self, api: KubeApi) -> LiveScaler:
-        held, cluster = self._leadership.held, self._cluster
+        held, cluster, peaks = self._leadership.held, self._cluster, PeakReplicas()
         actuator = Actuator(api, cluster, workload=self._workload, held=held, events=self._events)
         metrics = self._observer(api, actuator)
         status = StatusRecorder(
@@ -182,7 +183,8 @@ class Process:
         return LiveScaler(
             LiveParts(
                 watches=cluster,
-                finder=Discovery(cluster),
+                finder=self._discovery(peaks),
+                peaks=peaks,
                 metrics=metrics,
                 forecaster=KServeForecaster(
                     self._live.forecaster_url,
@@ -199,6 +201,13 @@ class Process:
             ),
             self._config,
         )
+
+    def _discovery(self, peaks: PeakReplicas) -> Discovery:
+        config = DiscoveryConfig(
+            presets=frozenset(self._live.presets()),
+            assumed_maximum_ratio=self._live.assumed_maximum_ratio or None,
+        )
+        return Discovery(self._cluster, config=config, peak_replicas=peaks.of)
 
     def _observer(self, api: KubeApi, actuator: Actuator) -> Observer:
         live = self._live
