@@ -216,6 +216,7 @@ class ForecastCycle:
         error = call.future.exception()
         if error is None and not call.requests:
             self._schedule(call.asked_at + self._config.forecast_retry)
+            self._woken = True  # nobody may have enough of a past next time either: let the forecaster sleep
             return None
         if error is None:
             self._failures = 0

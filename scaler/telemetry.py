@@ -71,6 +71,7 @@ def configure_logging(stream: TextIO, level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(TextFormatter() if stream.isatty() else JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("httpx").setLevel(max(level, logging.WARNING))  # it tells of every request
 
 
 def _time_of(record: logging.LogRecord) -> datetime:

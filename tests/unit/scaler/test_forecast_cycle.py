@@ -283,6 +283,9 @@ def test_without_a_request_nothing_is_asked_and_it_is_tried_again_soon() -> None
     bench.executor.run_all()
     assert bench.poll(0) is None
     assert bench.model.calls == 0
+    assert not bench.due(29)
+    bench.executor.run_all()
+    assert bench.model.wakes == 0
     assert (bench.due(29), bench.due(30)) == (False, True)
 
 
