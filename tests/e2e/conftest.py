@@ -6,6 +6,7 @@ the images says what it needs.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,8 +104,12 @@ def installed(
 ) -> Iterator[None]:
     """CRD, scaler and forecaster, from the manifests that ship."""
     folder = tmp_path_factory.mktemp("overlay")
-    overlay(folder, {"ai-hpa/scaler": scaler_image}, FAST | {"AI_HPA_PROMETHEUS_URL": prometheus_url})
-    kubectl("apply", "-k", str(folder))
+    overlay(
+        folder,
+        {"ai-hpa/scaler": scaler_image},
+        FAST | {"AI_HPA_PROMETHEUS_URL": prometheus_url} | json.loads(environment("AI_HPA_E2E_SETTINGS", "{}")),
+    )
+    kubectl("apply", "--server-side", "-k", str(folder))
     kubectl("apply", "-n", SYSTEM, "-f", "-", stdin=forecaster(model_image))
     kubectl("rollout", "status", "deployment/ai-hpa-scaler", "-n", SYSTEM, "--timeout=120s", timeout=130)
     eventually(

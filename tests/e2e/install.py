@@ -24,7 +24,7 @@ FAST = {
 
 def overlay(folder: Path, images: dict[str, str], env: dict[str, str]) -> None:
     """Write a kustomization that takes the shipped base with other images and settings, as a user's would."""
-    base = os.path.relpath(ROOT / "deploy" / "kustomize" / "base", folder)
+    base = os.path.relpath(ROOT / "deploy" / "kustomize", folder)
     names = [{"name": name, "newName": new.rpartition(":")[0], "newTag": new.rpartition(":")[2]}
              for name, new in images.items()]  # fmt: skip
     patch = {
