@@ -94,7 +94,8 @@ imports: install-train ## the layers of ARCHITECTURE.md
 	$(TRAIN_BIN)/lint-imports
 
 # Pages that the code writes, each with its module.
-PAGES := docs/configuration.md:scaler.settings docs/metrics.md:scaler.exposition docs/annotations.md:scaler.targets.annotations
+PAGES := docs/configuration.md:scaler.settings docs/metrics.md:scaler.exposition docs/annotations.md:scaler.targets.annotations \
+  docs/cli.md:scaler.cli.reference
 generate = $(BIN)/python -m $(word 2,$(subst :, ,$(1)))
 
 .PHONY: docs
