@@ -271,9 +271,13 @@ def _chosen(view: RecordingView, opt_in: OptedIn, restore: Restore) -> Mapping[T
 
 
 def _is_copy(view: RecordingView, subject: Subject) -> bool:
-    """Whether KServe or Knative copied the annotations of an InferenceService onto this object of its own making."""
-    if subject.meta.owner is None:
+    """Whether KServe, Knative or KEDA copied these annotations onto an object of its own making."""
+    owner = subject.meta.owner
+    if owner is None:
         return False
+    if owner.kind == SCALED_OBJECTS.kind and isinstance(subject, HpaObject):
+        makers = (so for so in view.scaled_objects_on(subject.scale_target) if so.meta.name == owner.name)
+        return any(maker.meta.opted_in or _is_copy(view, maker) for maker in makers)
     service = owner_service(view, subject.meta)
     return service is not None and service.meta.opted_in
 

@@ -76,11 +76,19 @@ def _min_scale(name: str) -> Callable[[Kubectl], int | None]:
     return read
 
 
+def _scaling(autoscaler_class: str) -> Json:
+    """KServe makes a ScaledObject only of metrics that are named; one that this load never reaches."""
+    if autoscaler_class != "keda":
+        return {}
+    target = {"type": "Utilization", "averageUtilization": 400}
+    return {"autoScaling": {"metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]}}
+
+
 def _standard(name: str, autoscaler_class: str, floor: Callable[[Kubectl], int | None], lever: str) -> Case:
     return Case(
         name,
         (
-            inference_service(name, annotations=standard(autoscaler_class), maximum=5),
+            inference_service(name, annotations=standard(autoscaler_class), maximum=5, **_scaling(autoscaler_class)),
             predictive_scaler(f"{name}-psc", reference=(ISVC_API, "InferenceService", name), **SPEC),
         ),
         f"{name}-psc",

@@ -359,6 +359,15 @@ class TestNotes:
         assert [key.name for key in result.workloads] == ["llm/predictor"]
         assert result.refusals == ()
 
+    def test_the_copies_that_keda_makes_on_its_hpa_are_passed_over_too(self) -> None:
+        result = discovered(
+            scalable("web"),
+            keda(annotations=ours(mode="on")),
+            hpa("keda-hpa-web", ours(mode="on"), owner=("ScaledObject", "web")),
+        )
+        assert [key.kind for key in result.workloads] == ["ScaledObject"]
+        assert result.refusals == ()
+
 
 class TestOneBadWorkload:
     def test_nonsense_on_one_leaves_the_others_alone(self) -> None:
