@@ -38,6 +38,8 @@ _NOTABLE: Final = frozenset(
         Reason.TARGET_UNAVAILABLE,
     }
 )
+# What stays true of a component while nothing is decided for it.
+_LEARNED: Final = frozenset({"name", "leadTime", "lastChange", "memory"})
 _COMPONENT_ORDER: Final = {component.value: rank for rank, component in enumerate(Component, start=1)}
 
 Visible: TypeAlias = tuple[object, ...]
@@ -91,7 +93,7 @@ def status_of(
         now: Time of a condition's transition.
     """
     before = component_statuses(scaler.status)
-    components = {name: before[name] for name in _kept(account, before)}
+    components = _kept(account, before)
     for part in account.parts:
         components[part.name] = _component(part, before.get(part.name, {}), stages.get(part.name))
     generation = scaler.meta.generation
@@ -109,7 +111,7 @@ def status_of(
 def visible(account: Account, standing: Json) -> Visible:
     """Give what `visible_in` will read from the status that is to be written over `standing`."""
     before = component_statuses(standing)
-    components = {name: _component_visible(before[name]) for name in _kept(account, before)}
+    components = {name: _component_visible(kept) for name, kept in _kept(account, before).items()}
     for part in account.parts:
         target, decision, old = part.workload.target, part.decision, before.get(part.name, {})
         components[part.name] = (
@@ -290,13 +292,13 @@ def _mode(account: Account, standing: Json) -> str | None:
     return mode if isinstance(mode, str) else None
 
 
-def _kept(account: Account, before: Mapping[str, Json]) -> set[str]:
-    """Name the components of which an earlier account stands: all of a workload that is off, else the refused ones."""
+def _kept(account: Account, before: Mapping[str, Json]) -> dict[str, Json]:
+    """Give what stays of an earlier account: what was learned of a workload that is off, all of what is refused."""
     if account.is_off:
-        return set(before)
+        return {name: {k: v for k, v in entry.items() if k in _LEARNED} for name, entry in before.items()}
     refused = {component_of(refusal.key, refusal.reference) for refusal in account.refusals}
     # A refusal of the whole workload speaks of every component.
-    return set(before) if "" in refused else refused & set(before)
+    return {name: entry for name, entry in before.items() if "" in refused or name in refused}
 
 
 def _component_visible(component: Json) -> Visible:

@@ -422,6 +422,7 @@ class TestConditions:
         assert world.status()["mode"] == "off"
         assert world.conditions()["Active"] == ("False", "Off")
         assert world.component()["memory"] == {"durationsSeconds": [30.0]}
+        assert "floor" not in world.component(), "a floor that nobody holds is no floor"
         assert world.flush() == 0
 
 
