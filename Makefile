@@ -21,7 +21,7 @@ CARD := $(BIN)/python -m predictor_model.card --evaluation docs/evaluation.json 
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
 # A stamp, so that an environment is made anew only when what it is made of changes.
 $(VENV)/.stamp: pyproject.toml $(LOCK)
