@@ -222,14 +222,15 @@ class ForecastCycle:
             self._failures = 0
             self._schedule(call.asked_at + self._config.forecast_period)
             return Answer(call.requests, call.future.result())
-        if call.overdue:
-            return None
         known = isinstance(error, ForecastUnavailable)
         # A forecaster's bug must not stop the decisions either; only here is its traceback still at hand.
         logger.warning("forecast_failed", extra={"error": str(error)}, exc_info=None if known else error)
-        return self._failed(
-            call, error.cause if isinstance(error, ForecastUnavailable) else ForecastFailure.INTERNAL, now
-        )
+        cause = error.cause if isinstance(error, ForecastUnavailable) else ForecastFailure.INTERNAL
+        if call.overdue:
+            # Counted as failed already. A server that refuses is asked again until the deadline, so that only now it
+            # shows that the call was not merely slow.
+            return Answer(call.requests, {}, cause) if cause is not ForecastFailure.TIMEOUT else None
+        return self._failed(call, cause, now)
 
     def _failed(self, call: _Call, failure: ForecastFailure, now: datetime) -> Answer:
         self._schedule(now + min(self._config.forecast_retry * 2**self._failures, self._config.forecast_period))

@@ -20,10 +20,11 @@ from scaler.controller import (
 )
 from scaler.domain import Decision, FloatArray, Observation, Target, TargetKey, TargetUnavailable
 from scaler.exposition import Exposition
-from scaler.kube.resources import PODS
+from scaler.kube.objects import InferenceServiceObject
+from scaler.kube.resources import INFERENCE_SERVICES, PODS
 from scaler.targets.peaks import PeakReplicas
 from scaler.targets.workload import Discovered, Workload
-from scaler.telemetry import decision_row
+from scaler.telemetry import ROWS, decision_row
 
 logger = logging.getLogger(__name__)
 
@@ -96,14 +97,16 @@ class LiveParts:
 
 
 class LiveScaler:
-    """The loop's body. One thread ticks; `workload` may be asked from any."""
+    """The loop's body. One thread ticks; `workload` and `looks_after` may be asked from any."""
 
     def __init__(self, parts: LiveParts, config: ControllerConfig) -> None:
         """Start with nothing found and nobody leading."""
         self._parts = parts
         self._config = config
         self._found = Discovered()
+        self._blind: frozenset[str] = frozenset()
         self._controller: Controller | None = None
+        self._log = _DecisionLog()
 
     @property
     def discovered(self) -> Discovered:
@@ -113,6 +116,16 @@ class LiveScaler:
     def workload(self, key: TargetKey) -> Workload | None:
         """Find a workload as the newest tick saw it."""
         return self._found.workloads.get(key)
+
+    def not_watched(self, key: TargetKey) -> frozenset[str]:
+        """Give full names of the resources that a workload needs and that the newest tick could not trust."""
+        return self._blind & _needs(self.workload(key)) if self._blind else self._blind
+
+    def looks_after(self, service: InferenceServiceObject) -> bool:
+        """Whether the newest tick found a component of this InferenceService opted in."""
+        meta, workloads = service.meta, self._found.workloads
+        keys = (TargetKey(meta.namespace, INFERENCE_SERVICES.kind, f"{meta.name}/{c}") for c in service.components)
+        return any(key in workloads for key in keys)
 
     def stand_by(self, now: datetime) -> None:
         """Watch without acting, so that this replica could take over at once."""
@@ -134,13 +147,16 @@ class LiveScaler:
         parts.exposition.leader.set(1)
         if not parts.watches.synced():
             raise TargetUnavailable("the cluster is not listed yet, or permissions are missing: see cluster_watch logs")
-        self._found = self._find(now)
+        self._found, self._blind = self._find(now), parts.watches.blind()
         if self._controller is None:
             self._controller = self._new_controller()
         parts.lever.verify(self._found, now)
         parts.lever.reapply(self._found, now)
         parts.release.release_stale(self._found, now)
-        decisions = self._controller.tick(now)
+        try:
+            decisions = self._controller.tick(now)
+        finally:
+            self._log.write()
         parts.status.flush(self._found, now)
         self._expose(self._controller)
         return decisions
@@ -159,7 +175,7 @@ class LiveScaler:
             forecaster=parts.forecaster,
             fallback=parts.fallback,
             scale_target=parts.lever,
-            recorder=_Recorders((parts.status, parts.exposition, _DecisionLog())),
+            recorder=_Recorders((parts.status, parts.exposition, self._log)),
             executor=parts.executor,
             config=self._config,
             memory=parts.status,
@@ -196,7 +212,7 @@ class _Sight:
 
     def observe(self, targets: Sequence[Target], now: datetime) -> Mapping[TargetKey, Observation]:
         blind = self.watches.blind()
-        seen = [t for t in targets if not blind or not blind & self._needs(t.key)]
+        seen = [t for t in targets if not blind or not blind & _needs(self.workload(t.key))]
         if len(seen) < len(targets):
             extra = {"resources": sorted(blind), "workloads": len(targets) - len(seen)}
             logger.warning("cluster_watch_blind", extra=extra)
@@ -206,11 +222,6 @@ class _Sight:
         self, targets: Sequence[Target], *, start: datetime, end: datetime, step: timedelta, now: datetime
     ) -> Mapping[TargetKey, FloatArray]:
         return self.metrics.load_between(targets, start=start, end=end, step=step, now=now)
-
-    def _needs(self, key: TargetKey) -> frozenset[str]:
-        workload = self.workload(key)
-        levers = workload.lever.fields if workload is not None else ()
-        return frozenset((PODS.full_name, *(f.resource.full_name for f in levers)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +235,22 @@ class _Recorders:
             recorder.record(decision)
 
 
+def _needs(workload: Workload | None) -> frozenset[str]:
+    """Name what has to be watched for a workload to be seen: its pods, and what carries its floor."""
+    levers = workload.lever.fields if workload is not None else ()
+    return frozenset((PODS.full_name, *(f.resource.full_name for f in levers)))
+
+
 class _DecisionLog:
-    """One log line for each decision."""
+    """One log line for each decision, all of a tick at once: a line costs less than a record."""
+
+    def __init__(self) -> None:
+        self._decisions: list[Decision] = []
 
     def record(self, decision: Decision) -> None:
-        if logger.isEnabledFor(logging.INFO):
-            logger.info("decision", extra=decision_row(decision))
+        self._decisions.append(decision)
+
+    def write(self) -> None:
+        decisions, self._decisions = self._decisions, []
+        if decisions and logger.isEnabledFor(logging.INFO):
+            logger.info("decision", extra={ROWS: [decision_row(decision) for decision in decisions]})

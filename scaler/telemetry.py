@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TextIO, TypeAlias
 
-from scaler.domain import Decision, TargetKey
+from scaler.domain import Decision
 
 JsonValue: TypeAlias = str | int | float | bool | list[str] | None
 
+ROWS: Final = "rows"  # the `extra` of a record that stands for several lines, one for each of these mappings
+
 # What `logging` itself puts on every record; all else came in by `extra`.
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# Found once: a large cluster makes a thousand rows each tick.
+_COLUMNS: Final = tuple(
+    (entry.name, f"{entry.name}_seconds" if entry.type == "timedelta | None" else entry.name)
+    for entry in fields(Decision)
+)
+_PLAIN: Final = (int, float, str)
+_encode: Final = json.JSONEncoder(default=str).encode
 
 
 def decision_row(decision: Decision) -> dict[str, JsonValue]:
@@ -21,25 +31,23 @@ def decision_row(decision: Decision) -> dict[str, JsonValue]:
 
     Durations are seconds under a name that says so, times are ISO 8601, and the key is `namespace/kind/name`.
     """
-    row: dict[str, JsonValue] = {}
-    for entry in fields(decision):
-        name, value = entry.name, getattr(decision, entry.name)
-        if entry.type == "timedelta | None":
-            name, value = f"{name}_seconds", value.total_seconds() if value is not None else None
-        elif isinstance(value, datetime):
-            value = value.isoformat()
-        elif isinstance(value, TargetKey):
-            value = str(value)
-        elif isinstance(value, tuple):
-            value = [str(item) for item in value]
-        row[name] = value
-    return row
+    return {column: _plain(getattr(decision, name)) for name, column in _COLUMNS}
+
+
+def _plain(value: Any) -> JsonValue:
+    if value is None or isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return [str(item) for item in value] if isinstance(value, tuple) else str(value)
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, severity, logger, event, then what came in by `extra`.
 
-    `severity` and not `level`, which is what a decision calls its quantile.
+    `severity` and not `level`, which is what a decision calls its quantile. A record with `ROWS` is a line for each.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -50,10 +58,10 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "event": record.getMessage(),
         }
-        row |= _extra(record)
+        extra = _extra(record)
         if record.exc_info:
-            row["exception"] = self.formatException(record.exc_info)
-        return json.dumps(row, default=str)
+            extra["exception"] = self.formatException(record.exc_info)
+        return "\n".join(_encode(row | more) for more in extra.pop(ROWS, (extra,)))
 
 
 class TextFormatter(logging.Formatter):
@@ -61,9 +69,10 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Render one record."""
-        values = (f"{name}={_short(value)}" for name, value in _extra(record).items() if value is not None)
-        line = " ".join((f"{_time_of(record):%H:%M:%S}", record.levelname, record.getMessage(), *values))
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        start = f"{_time_of(record):%H:%M:%S} {record.levelname} {record.getMessage()}"
+        extra = _extra(record)
+        lines = [" ".join((start, *_pairs(more))) for more in extra.pop(ROWS, (extra,))]
+        return "\n".join((*lines, self.formatException(record.exc_info)) if record.exc_info else lines)
 
 
 def configure_logging(stream: TextIO, level: int = logging.INFO) -> None:
@@ -80,6 +89,10 @@ def _time_of(record: logging.LogRecord) -> datetime:
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
     return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
+def _pairs(row: Mapping[str, object]) -> Iterator[str]:
+    return (f"{name}={_short(value)}" for name, value in row.items() if value is not None)
 
 
 def _short(value: object) -> str:

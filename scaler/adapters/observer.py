@@ -301,9 +301,11 @@ class Observer:
         ready = pods.ready
         if not ready:
             return False
-        throttled = sum(signals.throttled.get(pod.meta.full_name, 0.0) for pod in ready) / len(ready)
-        if throttled > self.config.throttled_ratio:
-            return True
+        throttled = signals.throttled
+        if throttled:
+            ratios = (throttled.get(pod.meta.full_name, 0.0) for pod in ready)
+            if sum(ratios) > self.config.throttled_ratio * len(ready):
+                return True
         if workload.metric not in _USE_METRICS:
             return False
         young = sum(pod.ready for pod in pods.young)
@@ -350,20 +352,25 @@ def _load(workload: Workload, pods: _Pods, samples: PodSamples) -> _Load:
     """Sum over the pods; out of CPU is left what is no demand: a start, and what a young pod takes above the others."""
     is_cpu = workload.metric == Metric.CPU
     counted = (*pods.mature, *pods.young, *(() if is_cpu else pods.starting))
-    values = {pod.meta.full_name: samples.values.get(pod.meta.full_name, 0.0) for pod in counted}
-    fresh = {name for name in values if name in samples.values and samples.times.get(name, 0.0) >= samples.fresh_since}
-    unseen = any(pod.meta.full_name not in fresh for pod in pods.ready)
+    # Lists side by side and names looked up once: this runs over every pod of the cluster in every tick.
+    names = [pod.meta.full_name for pod in counted]
+    values = [samples.values.get(name, 0.0) for name in names]
+    fresh = [name in samples.values and samples.times.get(name, 0.0) >= samples.fresh_since for name in names]
+    unseen = any(pod.ready and not seen for pod, seen in zip(counted, fresh, strict=True))
     if is_cpu:
-        mature = [values[pod.meta.full_name] for pod in pods.mature if pod.meta.full_name in fresh]
+        split = len(pods.mature)
+        mature = [value for value, seen in zip(values[:split], fresh[:split], strict=True) if seen]
         # Without a mature one at most what a pod can carry: starts alone then never ask for more pods.
         cap = statistics.median(mature) if mature else workload.target.capacity
-        values |= {pod.meta.full_name: min(values[pod.meta.full_name], cap) for pod in pods.young}
+        values[split:] = [min(value, cap) for value in values[split:]]
     gone = [samples.values[name] for name in pods.gone]
-    if not fresh and (pods.ready or workload.ready_replicas or not gone):
+    measured = any(fresh)
+    if not measured and (pods.ready or workload.ready_replicas or not gone):
         return _Load(complete=not unseen)
-    newest = max((samples.times[name] for name in fresh), default=samples.newest)
+    times = (samples.times[name] for name, seen in zip(names, fresh, strict=True) if seen)
+    newest = max(times, default=samples.newest)
     sampled_at = _time(newest) if newest is not None else None
-    return _Load(sum(values.values()) + sum(gone), sampled_at, complete=not unseen and bool(fresh or not pods.starting))
+    return _Load(sum(values) + sum(gone), sampled_at, complete=not unseen and (measured or not pods.starting))
 
 
 def _held(workload: Workload, held: Mapping[PodName, float] | None) -> float | None:

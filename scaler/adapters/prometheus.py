@@ -205,7 +205,14 @@ class PrometheusClient:
             del self._local.server
 
     def _asked(self, ask: Callable[[PrometheusConnect, Any], Any]) -> list[dict[str, Any]]:
-        """Ask, and again while the budget lasts."""
+        """Ask, and again while the budget lasts.
+
+        A server that let one query's budget run out is left alone for as long again by this thread: a tick that asks
+        for several metrics must not wait for each of them.
+        """
+        rest = getattr(self._local, "rest_until", 0.0) - self._clock()
+        if rest > 0:
+            raise MetricsUnavailable(f"{self._connection.url}: no answer a moment ago; asked again in {rest:.1f} s")
         deadline = self._clock() + self._connection.budget_seconds
 
         def out_of_time(state: RetryCallState) -> bool:
@@ -230,7 +237,11 @@ class PrometheusClient:
             before_sleep=_log_retry,
             reraise=True,
         )
-        return retrying(attempt)
+        try:
+            return retrying(attempt)
+        except _Retryable:
+            self._local.rest_until = self._clock() + self._connection.budget_seconds
+            raise
 
     def _server(self) -> PrometheusConnect:
         """Give this thread's connection, with the token as the file has it now."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,18 +24,20 @@ from scaler.adapters.observer import LoadSource, Observer, PodLoads
 from scaler.adapters.prometheus import Connection, PrometheusClient, PrometheusLoads
 from scaler.adapters.promql import Preset
 from scaler.adapters.seasonal import SeasonalForecaster
+from scaler.cli.beside import BesideExecutor
+from scaler.cli.turns import Turns
 from scaler.domain import ScalerError, TargetKey
 from scaler.exposition import Exposition, serve
-from scaler.kube.api import KubeApi, NoCluster, connect
+from scaler.kube.api import USER_AGENT, KubeApi, NoCluster, connect
 from scaler.kube.cluster import Cluster
 from scaler.kube.events import EventSink
 from scaler.kube.facts import FactsReader
 from scaler.kube.lease import Leadership, LeaseConfig, identity_of
-from scaler.kube.objects import PodObject
+from scaler.kube.objects import InferenceServiceObject, PodObject
 from scaler.live import LiveParts, LiveScaler
 from scaler.live_config import LiveConfig
 from scaler.settings import Settings, SettingsError, load_settings
-from scaler.targets.actuator import Actuator
+from scaler.targets.actuator import Actuator, Trouble
 from scaler.targets.discovery import Discovery, DiscoveryConfig
 from scaler.targets.peaks import PeakReplicas
 from scaler.targets.record import RecorderConfig, Sources, StatusRecorder
@@ -48,6 +50,8 @@ EXIT_BAD_INPUT: Final = 2
 EXIT_UNAVAILABLE: Final = 3
 STALLED_TICKS: Final = 5  # without a tick that ended, the process is not well
 FIRST_LOOK_SECONDS: Final = 60.0
+# For the collector of cycles: what is kept of a large cluster lives long, and each look at all of it takes 0.1 s.
+GC_THRESHOLDS: Final = (50_000, 50, 10)
 
 logger = logging.getLogger(__name__)
 
@@ -68,9 +72,11 @@ def run_command(
     if level is None:
         raise _failed(f"--log-level must be debug, info, warning or error, got {log_level!r}", EXIT_BAD_INPUT)
     configure_logging(sys.stderr, level)
+    gc.set_threshold(*GC_THRESHOLDS)
     try:
         settings = load_settings()
-        api = connect(context=context)
+        # Each replica by its own name, so that an audit log tells their writes apart.
+        api = connect(context=context, user_agent=f"{USER_AGENT}/{settings.live.pod_name}")
     except SettingsError as exc:
         raise _failed(str(exc), EXIT_BAD_INPUT) from exc
     except NoCluster as exc:
@@ -106,8 +112,7 @@ class Process:
         """Plug the parts together; nothing is started or sent yet."""
         live, self._config = settings.live, settings.controller
         self._live = live
-        self._stop = threading.Event()
-        self._turn = threading.Event()  # ends the wait for the next tick
+        self._turns = Turns(self._config.policy.tick)
         self._pulse = _Pulse()
         self._cluster = Cluster(api, namespaces=live.namespace_list(), facts=_facts(api, live))
         self._leadership = Leadership(
@@ -115,41 +120,45 @@ class Process:
             LeaseConfig(live.pod_namespace, live.lease_name, identity_of(live.pod_name)),
             wall_clock=_now,
         )
-        self._leadership.on_started = self._turn.set
+        self._leadership.on_started = self._turns.hurry
         self._events = EventSink(api, instance=live.pod_name, held=self._leadership.held)
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forecast")
+        self._executor = BesideExecutor("forecast")
         self._exposition = Exposition()
         self._scaler = self._plug(api)
+        self._cluster.on_new_revision(self._inherit_soon)
 
     def end(self, number: int, frame: FrameType | None) -> None:
         """Take a signal: finish the tick under way, give the lease back, and end."""
         logger.info("ending", extra={"signal": signal.Signals(number).name})
-        self._stop.set()
-        self._turn.set()
+        self._turns.end()
 
     def run(self) -> None:
         """Run until `end`."""
         released = threading.Event()  # set when nothing writes any more: only then may the lease be given back
-        self._cluster.start(self._stop)
+        self._cluster.start(self._turns.ended)
         lease = self._leadership.start(released)
-        events = self._events.start(self._stop)
+        events = self._events.start(self._turns.ended)
         server = serve(
             self._live.http_port, self._exposition.registry, healthy=self._health, ready=self._readiness
         ) if self._live.http_port else None  # fmt: skip
         if not self._cluster.wait_synced(FIRST_LOOK_SECONDS):
             logger.warning("cluster_not_synced", extra={"problems": list(self._problems())})
-        while not self._stop.is_set():
-            begin = time.monotonic()
-            self._turn.clear()
+        while not self._turns.ended.is_set():
+            self._turns.begin()
             self._come_around()
             self._pulse.mark()
-            self._turn.wait(max(0.0, self._config.policy.tick.total_seconds() - (time.monotonic() - begin)))
+            self._turns.rest()
         events.join(timeout=5)
         released.set()
         lease.join(timeout=5)
         if server is not None:
             server.shutdown()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+            server.server_close()
+
+    def _inherit_soon(self, service: InferenceServiceObject) -> None:
+        """A new Revision is Ready, and has all the traffic, within seconds: it needs the floor before that."""
+        if self._scaler.looks_after(service):
+            self._turns.hurry()
 
     def _come_around(self) -> None:
         """Tick, or stand by; whatever goes wrong is said, counted, and tried again at the next turn."""
@@ -176,7 +185,10 @@ class Process:
             held=held,
             events=self._events,
             sources=Sources(
-                workload=self._workload, trouble=actuator.trouble, seed=self._starts_seen, stages=self._stages
+                workload=self._workload,
+                trouble=lambda key: actuator.trouble(key) or self._unwatched(key),
+                seed=self._starts_seen,
+                stages=self._stages,
             ),
             config=RecorderConfig(self._config.forecast_cycle.forecast_period, self._live.status_writes),
         )
@@ -231,6 +243,12 @@ class Process:
 
     def _workload(self, key: TargetKey) -> Workload | None:
         return self._scaler.workload(key)
+
+    def _unwatched(self, key: TargetKey) -> Trouble | None:
+        """Say what of a workload may not be seen; it holds until then."""
+        blind = self._scaler.not_watched(key)
+        said = [problem for problem in self._problems() if problem.partition(":")[0] in blind] if blind else []
+        return Trouble("NotWatched", "; ".join(said), _now()) if said else None
 
     def _pods(self, workload: Workload) -> Collection[PodObject]:
         group = workload.pods

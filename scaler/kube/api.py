@@ -116,11 +116,12 @@ class KubeApi:
         self,
         api_client: client.ApiClient,
         *,
+        user_agent: str = USER_AGENT,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = nap.sleep,
     ) -> None:
         """Take a configured client; `connect` makes one."""
-        api_client.user_agent = USER_AGENT
+        api_client.user_agent = user_agent
         self._client = api_client
         self._clock = clock
         self._sleep = sleep
@@ -345,16 +346,18 @@ class KubeApi:
         Raises:
             KubeError: See the table of this module.
         """
-        serialized = self._client.param_serialize(
+        # Without the body: the client would look for its models in it, node by node, which costs a fifth of a call.
+        verb, url, sent, *_ = self._client.param_serialize(
             method,
             path,
             query_params=list(query),
             header_params={"Accept": "application/json", "Content-Type": "application/json", **(headers or {})},
-            body=body,
             auth_settings=["BearerToken"],
         )
         try:
-            response: urllib3.HTTPResponse = self._client.call_api(*serialized, _request_timeout=timeout).response
+            response: urllib3.HTTPResponse = self._client.call_api(
+                verb, url, sent, body, _request_timeout=timeout
+            ).response
             if response.status >= 400:
                 raise _error(response.status, _status_of(response), response.headers)
         except (urllib3.exceptions.HTTPError, client.ApiException, OSError) as exc:
@@ -366,13 +369,20 @@ class _NotAdmitted(ServerBusy):
     """429: refused before anything was done."""
 
 
-def connect(*, context: str | None = None, kubeconfig: str | None = None, pool_size: int = 32) -> KubeApi:
+def connect(
+    *,
+    context: str | None = None,
+    kubeconfig: str | None = None,
+    pool_size: int = 32,
+    user_agent: str = USER_AGENT,
+) -> KubeApi:
     """Find the cluster: the pod's service account, else the kubeconfig (KUBECONFIG, then ~/.kube/config).
 
     Args:
         context: Of the kubeconfig; given, the service account is not looked for.
         kubeconfig: Path to read in place of the usual ones; given, the service account is not looked for either.
         pool_size: Connections kept; every watch holds one.
+        user_agent: Names the caller in the API server's audit log.
 
     Raises:
         NoCluster: Nothing was found, or it could not be read.
@@ -384,7 +394,7 @@ def connect(*, context: str | None = None, kubeconfig: str | None = None, pool_s
         if context is None and kubeconfig is None:
             try:
                 config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-                return KubeApi(client.ApiClient(configuration))
+                return KubeApi(client.ApiClient(configuration), user_agent=user_agent)
             except ConfigException:
                 pass
         config.load_kube_config(  # type: ignore[no-untyped-call]
@@ -392,7 +402,7 @@ def connect(*, context: str | None = None, kubeconfig: str | None = None, pool_s
         )
     except (ConfigException, OSError) as exc:
         raise NoCluster(f"no cluster: {exc}; set KUBECONFIG, or run inside a pod with a service account") from exc
-    return KubeApi(client.ApiClient(configuration))
+    return KubeApi(client.ApiClient(configuration), user_agent=user_agent)
 
 
 def _lines(response: urllib3.HTTPResponse) -> Iterator[bytes]:

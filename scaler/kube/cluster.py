@@ -54,6 +54,7 @@ POLL_SECONDS: Final = 0.1
 REVISION_FLOORS: Final = (1, 21)  # the first Knative whose Revisions hand a changed floor on
 
 CONFIGURATION_LABEL: Final = "serving.knative.dev/configuration"
+SERVICE_LABEL: Final = "serving.kserve.io/inferenceservice"
 POD_TEMPLATE_HASH_LABEL: Final = "pod-template-hash"
 
 
@@ -142,6 +143,16 @@ class Cluster:
         self._pods_by_label = Index(self._pods, _name, _label_keys)
         self._gone = _GonePods(self._pods, clock)
         self._foreign = ForeignScales(api, clock=clock)
+        self._on_new_revision: Callable[[InferenceServiceObject], None] = lambda service: None
+        self._inference_services.listen(self._service_changed)
+        self._revisions.listen(self._revision_changed)
+
+    def on_new_revision(self, listener: Callable[[InferenceServiceObject], None]) -> None:
+        """Have `listener` called once the newest Revision of an InferenceService is seen.
+
+        It is called by a watch's thread, in which it must not wait, and during the first list for every service.
+        """
+        self._on_new_revision = listener
 
     def start(self, stop: threading.Event) -> None:
         """Begin to watch, in daemon threads, until `stop`."""
@@ -269,6 +280,21 @@ class Cluster:
         pod = next(iter(self.pods_with(target.namespace, scale.selector)), None)
         return scale if pod is None else _with_amounts(scale, pod)
 
+    def _service_changed(self, old: InferenceServiceObject | None, new: InferenceServiceObject | None) -> None:
+        if new is None:
+            return
+        fresh = _newest_revisions(new) - (_newest_revisions(old) if old is not None else frozenset())
+        if any(self.revision(new.meta.namespace, name) is not None for name in fresh):
+            self._on_new_revision(new)
+
+    def _revision_changed(self, old: RevisionObject | None, new: RevisionObject | None) -> None:
+        """Two watches tell of one rollout, and either may be first: whichever comes second finds the other's news."""
+        if new is None or old is not None:
+            return
+        service = self.inference_service(new.meta.namespace, new.meta.labels.get(SERVICE_LABEL, ""))
+        if service is not None and new.meta.name in _newest_revisions(service):
+            self._on_new_revision(service)
+
     def _facts_read(self, facts: ClusterFacts) -> None:
         """Begin to watch PodAutoscalers where they carry the floor; they change too often to be watched for nothing."""
         version = facts.knative_version
@@ -337,6 +363,10 @@ def _name(value: _HasMeta) -> FullName:
 
 def _target_key(target: ObjectRef) -> Hashable:
     return target.group, target.kind, target.namespace, target.name
+
+
+def _newest_revisions(service: InferenceServiceObject) -> frozenset[str]:
+    return frozenset(component.status.latest_created_revision for component in service.components.values())
 
 
 def _configuration(revision: RevisionObject) -> Iterator[Hashable]:

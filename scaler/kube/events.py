@@ -31,7 +31,7 @@ OBJECT_BURST: Final = 10.0
 OBJECT_PER_SECOND: Final = 1 / 60
 SINK_BURST: Final = 100.0
 SINK_PER_SECOND: Final = 2.0
-POLL_SECONDS: Final = 1.0
+POLL_SECONDS: Final = 0.2  # a leader that ends waits this long before it hands over
 
 _NUMBERS: Final = re.compile(r"\d+(\.\d+)?")
 

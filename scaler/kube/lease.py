@@ -61,6 +61,7 @@ class LeaseConfig:
         duration: How long others wait after the last change that they saw.
         renew_every: While nothing goes wrong.
         retry_every: After a renewal that failed.
+        look_every: While another holds it: a lease that is given back is taken within this long.
         safety_margin: How much sooner than `duration` the holder itself stops.
     """
 
@@ -70,6 +71,7 @@ class LeaseConfig:
     duration: float = 10.0
     renew_every: float = 2.0
     retry_every: float = 0.5
+    look_every: float = 1.5
     safety_margin: float = 2.0
 
     def __post_init__(self) -> None:
@@ -194,7 +196,7 @@ class Leadership:
         if _holder(known) != self.identity:
             free_at = self._free_at(known)
             if began < free_at:
-                return min(self._jittered(self._config.renew_every), max(free_at - began, 0.05))
+                return min(self._jittered(self._config.look_every), max(free_at - began, 0.05))
             logger.info("lease_taking", extra={"from": _holder(known)})
         self._take()
         if not self._released:

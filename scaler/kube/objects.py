@@ -7,7 +7,7 @@ A field that is missing or of another type becomes None or empty; reading never 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -58,6 +58,7 @@ class Meta:
         owner: The controlling owner reference; None where there is none.
         annotations: Those that something here reads.
         created: None where the API gave no time.
+        full_name: Namespace and name; made once, for it is asked for again and again.
     """
 
     namespace: str
@@ -70,11 +71,11 @@ class Meta:
     owner: ObjectRef | None
     created: datetime | None
     deleting: bool
+    full_name: tuple[str, str] = field(init=False, repr=False, compare=False)
 
-    @property
-    def full_name(self) -> tuple[str, str]:
-        """Namespace and name."""
-        return self.namespace, self.name
+    def __post_init__(self) -> None:
+        """Put the name together."""
+        object.__setattr__(self, "full_name", (self.namespace, self.name))
 
     @property
     def opted_in(self) -> bool:

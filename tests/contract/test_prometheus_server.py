@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import os
-import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +23,7 @@ from scaler.adapters.promql import Preset, SeriesName
 from scaler.domain import MetricsUnavailable, Target, TargetKey
 from scaler.kube.objects import ObjectRef
 from scaler.targets.workload import Lever, LeverKind, PodGroup, Workload
+from tests.prometheus_binary import NoPrometheus, prometheus_folder
 
 T0 = datetime(2026, 1, 5, tzinfo=UTC)
 OWNED_T0 = T0 + timedelta(hours=4)  # from here on kube-state-metrics is there too
@@ -132,26 +131,12 @@ def openmetrics() -> str:
 
 
 @pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of `prometheus` and `promtool`: on the PATH, or unpacked from Debian's package."""
-    found = shutil.which("prometheus")
-    if found and shutil.which("promtool"):
-        return Path(found).parent
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ai-hpa" / "prometheus"
-    if not (cache / "promtool").exists():
-        if not (shutil.which("apt-get") and shutil.which("dpkg")):
-            pytest.skip("there is no prometheus on the PATH, and no apt-get to fetch Debian's package with")
-        folder = tmp_path_factory.mktemp("package")
-        fetched = subprocess.run(["apt-get", "download", "-q", "prometheus"], cwd=folder, check=False, timeout=300)
-        packages = list(folder.glob("prometheus_*.deb"))
-        if fetched.returncode or not packages:
-            pytest.skip("there is no prometheus on the PATH, and Debian's package could not be fetched")
-        subprocess.run(["dpkg", "-x", packages[0], folder / "root"], check=True, timeout=60)
-        cache.mkdir(parents=True, exist_ok=True)
-        for name in ("prometheus", "promtool"):
-            shutil.copy(folder / "root/usr/bin" / name, cache / f"{name}.new")
-            (cache / f"{name}.new").replace(cache / name)
-    return cache
+def programs() -> Path:
+    """Folder of `prometheus` and `promtool`."""
+    try:
+        return prometheus_folder()
+    except NoPrometheus as exc:
+        pytest.skip(str(exc))
 
 
 class Exporter:

@@ -150,6 +150,34 @@ def test_a_server_that_does_not_answer_is_left_after_the_timeout(fake: FakeProme
             client.vector("up")
 
 
+def test_a_server_that_let_a_budget_run_out_costs_the_queries_that_follow_nothing(
+    fake: FakePrometheus, time: Time
+) -> None:
+    fake.answers.append((503, "down"))
+    client = client_of(fake, time, budget_seconds=4.5)
+    with pytest.raises(MetricsUnavailable, match="busy or failing"):
+        client.vector("first")
+    tried, spent = len(fake.asked), time.at
+
+    with pytest.raises(MetricsUnavailable, match=r"asked again in 4\.5 s"):
+        client.vector("second")
+    assert (len(fake.asked), time.at) == (tried, spent)
+
+    fake.answers.clear()
+    fake.rows(sample("a", "1"))
+    time.sleep(4.5)
+    assert client.vector("third")
+
+
+def test_a_query_that_is_refused_leaves_the_next_one_its_try(fake: FakePrometheus, time: Time) -> None:
+    fake.answers.append((422, "too many samples"))
+    fake.rows(sample("a", "1"))
+    client = client_of(fake, time)
+    with pytest.raises(MetricsUnavailable, match="could not be run"):
+        client.vector("wide")
+    assert client.vector("narrow")
+
+
 def test_a_busy_moment_is_waited_out(fake: FakePrometheus, time: Time, caplog: pytest.LogCaptureFixture) -> None:
     fake.answers.append((503, "starting"))
     fake.rows(sample("a", "1"))

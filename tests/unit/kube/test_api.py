@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from kubernetes import client
 
@@ -205,6 +207,20 @@ def test_nobody_there_is_unreachable(clock: SteppedClock) -> None:
     api = KubeApi(client.ApiClient(configuration), clock=clock, sleep=clock.sleep)
     with pytest.raises(Unreachable):
         api.get_path("/version")
+
+
+def test_a_caller_may_name_itself_for_the_audit_log(kube: FakeKube, tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "config"
+    kubeconfig.write_text(
+        f"""
+clusters: [{{name: fake, cluster: {{server: "{kube.address}"}}}}]
+contexts: [{{name: fake, context: {{cluster: fake, user: nobody}}}}]
+users: [{{name: nobody, user: {{}}}}]
+current-context: fake
+"""
+    )
+    connect(kubeconfig=str(kubeconfig), user_agent="ai-hpa/scaler-0").list(PODS)
+    assert kube.requests[-1].headers["User-Agent"] == "ai-hpa/scaler-0"
 
 
 def test_without_any_cluster_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:

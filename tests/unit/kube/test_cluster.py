@@ -11,7 +11,7 @@ import pytest
 from scaler.kube.api import Forbidden, Json, KubeApi, KubeError, Listing, NotFound, Unreachable
 from scaler.kube.cluster import GONE_POD_SECONDS, Cluster, owner_of
 from scaler.kube.foreign import READ_EVERY_SECONDS, TRUSTED_SECONDS, ForeignScales
-from scaler.kube.objects import Amounts, ObjectRef, pod_object
+from scaler.kube.objects import Amounts, ObjectRef, inference_service_object, pod_object, revision_object
 from scaler.kube.resources import Resource
 from scaler.kube.watch import STALE_AFTER_SECONDS
 from scaler.targets.view import ClusterView
@@ -432,6 +432,73 @@ def test_the_pods_of_a_foreign_scale_tell_their_amounts(table: TableApi, clock: 
     scale = cluster.foreign_scale(ROLLOUT)
     assert scale is not None
     assert scale.amounts.cpu_limit == 0.5
+
+
+def inference_service(newest: str, *, transformer: str = "llm-transformer-00001") -> Json:
+    status = {"predictor": {"latestCreatedRevision": newest}, "transformer": {"latestCreatedRevision": transformer}}
+    spec: Json = {"predictor": {}, "transformer": {}}
+    return {"metadata": meta("llm"), "spec": spec, "status": {"components": status}}
+
+
+def revision(name: str, *, minimum: int = 1) -> Json:
+    return {
+        "metadata": meta(
+            name,
+            labels={"serving.kserve.io/inferenceservice": "llm"},
+            annotations={"autoscaling.knative.dev/min-scale": str(minimum)},
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        pytest.param([revision("llm-00002"), inference_service("llm-00002")], [2], id="the-revision-first"),
+        pytest.param([inference_service("llm-00002"), revision("llm-00002")], [2], id="the-service-first"),
+        pytest.param([inference_service("llm-00002")], [], id="not-before-the-revision-is-seen"),
+        pytest.param([revision("llm-00002")], [], id="not-before-the-service-names-it"),
+        pytest.param([revision("llm-00001", minimum=3)], [], id="a-floor-is-no-news"),
+        pytest.param([revision("other-00001"), revision("llm-00000")], [], id="another-or-an-older-revision"),
+        pytest.param(
+            [revision("t-2"), inference_service("llm-00001", transformer="t-2")], [2], id="of-a-second-component"
+        ),
+        pytest.param(
+            [revision("llm-00002"), inference_service("llm-00002"), revision("llm-00002", minimum=3)], [2], id="once"
+        ),
+    ],
+)
+def test_a_new_revision_is_told_once_both_it_and_the_service_that_names_it_are_seen(
+    table: TableApi, changes: list[Json], told: list[int]
+) -> None:
+    cluster = Cluster(table)
+    heard: list[int] = []
+
+    def see(item: Json) -> None:
+        if "spec" in item:
+            service = inference_service_object(item)
+            cluster._inference_services.put(service.meta.full_name, service)
+        else:
+            seen = revision_object(item)
+            cluster._revisions.put(seen.meta.full_name, seen)
+
+    see(inference_service("llm-00001"))
+    see(revision("llm-00001"))
+    cluster.on_new_revision(lambda service: heard.append(len(service.components)))
+    for item in changes:
+        see(item)
+    assert heard == told
+
+
+def test_an_inference_service_that_goes_is_no_news(table: TableApi) -> None:
+    cluster = Cluster(table)
+    heard: list[str] = []
+    cluster.on_new_revision(lambda service: heard.append(service.meta.name))
+    service, first = inference_service_object(inference_service("llm-00001")), revision_object(revision("llm-00001"))
+    cluster._revisions.put(first.meta.full_name, first)
+    cluster._inference_services.put(service.meta.full_name, service)
+    cluster._inference_services.delete(service.meta.full_name)
+    cluster._revisions.delete(first.meta.full_name)
+    assert heard == ["llm"]
 
 
 def test_asking_costs_little_and_does_not_grow_with_the_square(table: TableApi) -> None:

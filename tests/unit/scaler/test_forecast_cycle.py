@@ -253,14 +253,25 @@ class TestDeadline:
         assert bench.poll(105) is not None
         assert bench.poll(105) is None
 
-    def test_a_late_failure_is_not_reported_twice(self) -> None:
+    def test_a_late_failure_names_its_cause_and_puts_nothing_off(self) -> None:
         bench = Bench()
         bench.model.error = unavailable()
         bench.ask(0)
         bench.poll(60)
         bench.executor.run_all()
-        assert bench.poll(75) is None
+        answer = bench.poll(75)
+        assert answer is not None
+        assert answer.failure is ForecastFailure.SERVER_ERROR
+        assert bench.poll(76) is None
         assert (bench.due(89), bench.due(90)) == (False, True)
+
+    def test_a_call_that_was_slow_to_its_end_is_not_reported_twice(self) -> None:
+        bench = Bench()
+        bench.model.error = ForecastUnavailable(ForecastFailure.TIMEOUT, "no answer")
+        bench.ask(0)
+        bench.poll(60)
+        bench.executor.run_all()
+        assert bench.poll(75) is None
 
 
 def test_a_bug_of_the_forecaster_is_a_failure_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:

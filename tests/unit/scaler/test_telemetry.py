@@ -87,6 +87,13 @@ def test_a_record_is_one_json_object_on_one_line() -> None:
     }
 
 
+def test_a_record_with_rows_is_a_line_for_each() -> None:
+    made = record(rows=[{"key": "a", "load": 1.5}, {"key": "b", "load": None}])
+    lines = [json.loads(line) for line in JsonFormatter().format(made).splitlines()]
+    assert [(line["event"], line["key"], line["load"]) for line in lines] == [("tick", "a", 1.5), ("tick", "b", None)]
+    assert TextFormatter().format(made) == "00:00:00 INFO tick key=a load=1.5\n00:00:00 INFO tick key=b"
+
+
 def test_a_record_with_an_exception_carries_its_traceback() -> None:
     error = KeyError("tensor")
     failed = record(exc_info=(KeyError, error, None))
