@@ -77,10 +77,10 @@ def _min_scale(name: str) -> Callable[[Kubectl], int | None]:
 
 
 def _scaling(autoscaler_class: str) -> Json:
-    """KServe makes a ScaledObject only of metrics that are named; one that this load never reaches."""
+    """KServe makes a ScaledObject only of metrics that are named."""
     if autoscaler_class != "keda":
         return {}
-    target = {"type": "Utilization", "averageUtilization": 400}
+    target = {"type": "Utilization", "averageUtilization": 100}
     return {"autoScaling": {"metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]}}
 
 
