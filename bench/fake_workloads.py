@@ -15,7 +15,10 @@ from enum import StrEnum
 from typing import Final
 
 from scaler.kube.api import Conflict, Json, KubeApi, NotFound
-from scaler.kube.resources import DEPLOYMENTS, HPAS, PODS, Resource
+from scaler.kube.objects import ObjectRef
+from scaler.kube.predictive_scaler import new_scaler
+from scaler.kube.resources import DEPLOYMENTS, HPAS, PODS, PREDICTIVE_SCALERS, Resource
+from scaler.targets.opt_in import scaler_name
 
 NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace")
 REPLICA_SETS: Final = Resource("apps", "v1", "replicasets", "ReplicaSet")
@@ -99,6 +102,11 @@ def _create_deployment(api: KubeApi, workload: FakeWorkload) -> None:
     api.merge_patch(DEPLOYMENTS, workload.namespace, workload.name, status, subresource="status")
     if workload.kind is Kind.HPA:
         api.create(HPAS, workload.namespace, _hpa(workload))
+    elif workload.kind is Kind.SHADOW:
+        # As an earlier scaler left it: making a thousand would take the first four minutes, and be measured with them.
+        reference = ObjectRef(DEPLOYMENTS.api_version, DEPLOYMENTS.kind, workload.namespace, workload.name)
+        scaler = new_scaler(scaler_name(reference), reference, deployment["metadata"]["uid"])
+        api.create(PREDICTIVE_SCALERS, workload.namespace, scaler)
 
 
 def _make(api: KubeApi, resource: Resource, namespace: str | None, body: Json) -> None:

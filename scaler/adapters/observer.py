@@ -134,17 +134,14 @@ class _Pods:
         young: Serve, and their start is still in their rate.
         starting: Serve nothing yet.
         gone: Names of those that ended within the window.
+        ready: Those that serve: of the mature and the young.
     """
 
     mature: tuple[PodObject, ...]
     young: tuple[PodObject, ...]
     starting: tuple[PodObject, ...]
     gone: Sequence[PodName]
-
-    @property
-    def ready(self) -> tuple[PodObject, ...]:
-        """Those that serve."""
-        return tuple(pod for pod in (*self.mature, *self.young) if pod.ready)
+    ready: tuple[PodObject, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +202,8 @@ class Observer:
                 observation = self._observation(workload, pods, signals)
                 if observation is not None:
                     observations[workload.key] = observation
-                    samples |= _sample(observation, workload.key, signals.samples.span, now)
+                    if self.seen is not None:
+                        samples |= _sample(observation, workload.key, signals.samples.span, now)
         if self.seen is not None:
             self.seen.keep_only({workload.key for workload in workloads})
             self.seen.record(samples)
@@ -272,7 +270,8 @@ class Observer:
                 continue
             started = pod.started_at or pod.meta.created
             (starting if started is None or now - started < self.config.start_up else mature).append(pod)
-        return _Pods(tuple(mature), tuple(young), tuple(starting), gone)
+        ready = tuple(pod for pod in (*mature, *young) if pod.ready)
+        return _Pods(tuple(mature), tuple(young), tuple(starting), gone, ready)
 
     def _observation(self, workload: Workload, pods: _Pods, signals: _Signals) -> Observation | None:
         try:

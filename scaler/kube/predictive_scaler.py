@@ -6,6 +6,7 @@ stood}`; `ai-hpa.dev/restore-fields` says where each of these fields is, so that
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -32,6 +33,8 @@ CREATED_BY_SCALER: Final = "scaler"
 SIGNIFICANT_DIGITS: Final = 4
 # Fields that were given back and may be taken again; enough for a rollback among the newest revisions.
 RELEASED_KEPT: Final = 8
+# Every record is looked at in every tick, and hardly any changes.
+RECORDS_KEPT: Final = 4096
 
 _LONGEST: Final = timedelta(days=1)
 # Anyone who may edit a PredictiveScaler writes these words; they become part of a path below the API server's root.
@@ -100,7 +103,12 @@ def new_scaler(name: str, reference: ObjectRef, uid: str) -> Json:
 
 def restore_record(annotations: Mapping[str, str]) -> dict[str, RestoreEntry]:
     """Read both restore annotations, oldest entry first; an entry that is broken in either is left out."""
-    earlier, places = _json_map(annotations.get(RESTORE)), _json_map(annotations.get(RESTORE_FIELDS))
+    return dict(_restore_entries(annotations.get(RESTORE), annotations.get(RESTORE_FIELDS)))
+
+
+@functools.lru_cache(maxsize=RECORDS_KEPT)
+def _restore_entries(earlier_text: str | None, places_text: str | None) -> Mapping[str, RestoreEntry]:
+    earlier, places = _json_map(earlier_text), _json_map(places_text)
     entries: dict[str, RestoreEntry] = {}
     for field_id, place in places.items():
         with suppress(_Broken):

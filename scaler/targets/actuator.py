@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
 from scaler.domain import Mode, Target, TargetKey, TargetUnavailable
 from scaler.kube.api import Conflict, Forbidden, KubeError, ServerBusy, Unreachable
+from scaler.kube.objects import PredictiveScalerObject
 from scaler.kube.predictive_scaler import RESTORE_FIELDS, RestoreEntry, component_of, component_statuses, restore_record
 from scaler.targets.fields import (
     EventPort,
@@ -35,6 +36,7 @@ REVERT_WINDOW: Final = timedelta(minutes=10)
 STALE_TROUBLE: Final = timedelta(minutes=1)
 
 _FieldId: TypeAlias = tuple[TargetKey, str]
+_Entries: TypeAlias = dict[tuple[str, str, str], RestoreEntry]  # by namespace, field, and uid of the object
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +97,7 @@ class Actuator:
         self._events = events
         self._written: dict[_FieldId, _Write] = {}
         self._earlier: dict[_FieldId, RestoreEntry] = {}
+        self._standing: tuple[datetime | None, _Entries] = (None, {})  # as read in the tick of that time
         self._reverts: dict[_FieldId, tuple[datetime, ...]] = {}
         self._floors: dict[TargetKey, int] = {}
         self._carriers: dict[TargetKey, frozenset[tuple[str, str]]] = {}
@@ -157,7 +160,9 @@ class Actuator:
     def standing_floor(self, workload: Workload) -> int:
         """Give the floor of a workload that stands now, our own newest writes included that no watch shows yet."""
         fields = tuple(self._fresh(workload.key, field) for field in workload.lever.fields)
-        return replace(workload.lever, fields=fields).standing_floor(self.last_floor(workload))
+        changed = any(now is not before for now, before in zip(fields, workload.lever.fields, strict=True))
+        lever = replace(workload.lever, fields=fields) if changed else workload.lever
+        return lever.standing_floor(self.last_floor(workload))
 
     def trouble(self, key: TargetKey) -> Trouble | None:
         """Give what keeps the floor of a workload from standing; None where nothing does."""
@@ -201,13 +206,13 @@ class Actuator:
         value = field.value_for(floor)
         if field.standing == value:
             return
-        state = write_field(self._api, self._recorded(workload, field), value, check=self._check)
+        state = write_field(self._api, self._recorded(workload, field, now), value, check=self._check)
         if state.value != value:
             stands = f"{field.id} holds {state.value} after {value} was written"
             raise NotTaken(f"{stands}; a webhook changed it: let it pass writes of field manager ai-hpa")
         self._written[workload.key, field.id] = _Write(value, state.uid, state.resource_version, now)
 
-    def _recorded(self, workload: Workload, field: FloorField) -> FloorField:
+    def _recorded(self, workload: Workload, field: FloorField, now: datetime) -> FloorField:
         """Make sure that the value which stood before is kept, and is not a floor of ours.
 
         Returns:
@@ -223,12 +228,12 @@ class Actuator:
         if state.value != field.value:
             seen = f"from {field.value} to {state.value}"
             raise TargetUnavailable(f"{field.id} changed {seen} while it was decided on; the next tick decides anew")
-        self._keep_earlier(workload, field, state)
+        self._keep_earlier(workload, field, state, now)
         return replace(field, resource_version=state.resource_version)
 
-    def _keep_earlier(self, workload: Workload, field: FloorField, state: FieldState) -> None:
+    def _keep_earlier(self, workload: Workload, field: FloorField, state: FieldState, now: datetime) -> None:
         """Write down what stands in a field now, unless it is ours; then what was written down before."""
-        elsewhere = self._kept_elsewhere(workload, field)
+        elsewhere = self._kept_elsewhere(workload, field, now)
 
         def change(record: dict[str, RestoreEntry]) -> None:
             known = _same(record.get(field.id), field) or elsewhere
@@ -242,17 +247,16 @@ class Actuator:
         )
         update_record(self._api, scaler, change, check=self._check)
 
-    def _kept_elsewhere(self, workload: Workload, field: FloorField) -> RestoreEntry | None:
+    def _kept_elsewhere(self, workload: Workload, field: FloorField, now: datetime) -> RestoreEntry | None:
         """Find what stood before where the PredictiveScaler was deleted, or where another one wrote the field."""
         known = _same(self._earlier.get((workload.key, field.id)), field)
         if known is not None:
             return known
-        for scaler in self._view.predictive_scalers():
-            if scaler.meta.namespace == field.namespace and RESTORE_FIELDS in scaler.meta.annotations:
-                known = _same(restore_record(scaler.meta.annotations).get(field.id), field)
-                if known is not None:
-                    return known
-        return None
+        at, standing = self._standing
+        if at != now:
+            # Read once in a tick: the first floors of a thousand workloads would read a thousand records each.
+            at, standing = self._standing = now, _standing_entries(self._view.predictive_scalers())
+        return standing.get((field.namespace, field.id, field.uid))
 
     def _check(self) -> None:
         if not self._held():
@@ -294,7 +298,7 @@ class Actuator:
                 return
             del self._written[address]
             if self._held():
-                self._keep_earlier(workload, field, state)
+                self._keep_earlier(workload, field, state, now)
         except TargetGone:
             return
         except KubeError as error:
@@ -362,6 +366,16 @@ class Actuator:
         self._carriers = {key: fields for key, fields in self._carriers.items() if key in keep}
         self._blocked = {key: until for key, until in self._blocked.items() if key in keep}
         self._troubles = {key: trouble for key, trouble in self._troubles.items() if key in keep}
+
+
+def _standing_entries(scalers: Iterable[PredictiveScalerObject]) -> _Entries:
+    """List what all restore records hold; of two that hold one field, the first counts."""
+    entries: _Entries = {}
+    for scaler in scalers:
+        if RESTORE_FIELDS in scaler.meta.annotations:
+            for entry in restore_record(scaler.meta.annotations).values():
+                entries.setdefault((scaler.meta.namespace, entry.field_id, entry.uid), entry)
+    return entries
 
 
 def _same(entry: RestoreEntry | None, field: FloorField) -> RestoreEntry | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
@@ -103,9 +103,11 @@ def opt_ins(view: ClusterView) -> tuple[dict[Identity, OptedIn], tuple[Refusal, 
         identity: OptedIn(_reference(identity, None), subject, scalers.get(identity))
         for identity, subject in subjects.items()
     }
+    autoscalers: dict[Identity, Subject] | None = None
     for identity, scaler in scalers.items():
         if identity not in found and _stands_by_itself(scaler) and not scaler.meta.deleting:
-            found[identity] = OptedIn(_reference(identity, scaler), _unannotated(view, identity), scaler)
+            autoscalers = _autoscalers(view) if autoscalers is None else autoscalers
+            found[identity] = OptedIn(_reference(identity, scaler), _unannotated(view, autoscalers, identity), scaler)
     return found, duplicates
 
 
@@ -139,17 +141,23 @@ def _annotatable(view: ClusterView) -> Iterator[tuple[str, Iterable[Subject]]]:
     yield SCALED_OBJECTS.kind, view.scaled_objects()
 
 
-def _unannotated(view: ClusterView, identity: Identity) -> Subject | None:
+def _autoscalers(view: ClusterView) -> dict[Identity, Subject]:
+    """List HPAs and ScaledObjects by name; the view finds them by what they scale."""
+    kinds: tuple[tuple[str, Iterable[Subject]], ...] = (
+        (HPAS.kind, view.hpas()),
+        (SCALED_OBJECTS.kind, view.scaled_objects()),
+    )
+    return {(item.meta.namespace, kind, item.meta.name): item for kind, items in kinds for item in items}
+
+
+def _unannotated(view: ClusterView, autoscalers: Mapping[Identity, Subject], identity: Identity) -> Subject | None:
     """Look up an object that only a PredictiveScaler names."""
     namespace, kind, name = identity
-    found: Subject | None = None
+    found = autoscalers.get(identity)
     if kind == INFERENCE_SERVICES.kind:
         found = view.inference_service(namespace, name)
     elif kind in {DEPLOYMENTS.kind, STATEFUL_SETS.kind}:
         found = view.scalable(kind, namespace, name)
-    elif kind in {HPAS.kind, SCALED_OBJECTS.kind}:
-        candidates: Iterable[Subject] = view.hpas() if kind == HPAS.kind else view.scaled_objects()
-        found = next((item for item in candidates if item.meta.full_name == (namespace, name)), None)
     return None if found is not None and found.meta.deleting else found
 
 

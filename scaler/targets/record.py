@@ -22,7 +22,7 @@ from scaler.kube.resources import PREDICTIVE_SCALERS
 from scaler.targets.actuator import Trouble
 from scaler.targets.fields import EventPort, NotLeader, ObjectApi, ScalerView, ensure_scaler
 from scaler.targets.stages import Stages
-from scaler.targets.status import Account, Part, Visible, change_message, status_of, visible, visible_in
+from scaler.targets.status import Account, Part, Visible, change_message, looks_alike, status_of, visible, visible_in
 from scaler.targets.workload import Discovered, Refusal, Workload
 
 # A status that is refused is tried again after this long: what refuses it seldom changes faster.
@@ -75,6 +75,20 @@ class _Subject:
     reference_uid: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """Whether an account differs from what is shown; kept, because most accounts are as they were a tick ago."""
+
+    account: Account
+    status: Json
+    shown: Visible
+    differs: bool
+
+    def stands(self, account: Account, status: Json, shown: Visible) -> bool:
+        """Whether comparing these would come to the same."""
+        return status is self.status and shown is self.shown and looks_alike(account, self.account)
+
+
 class StatusRecorder:
     """Recorder and memory of the controller in a live cluster; used by one thread."""
 
@@ -101,6 +115,7 @@ class StatusRecorder:
         self._changes: list[Decision] = []
         self._told: dict[tuple[_Name, TargetKey], tuple[str, str]] = {}
         self._shown: dict[_Name, Visible] = {}
+        self._compared: dict[_Name, _Comparison] = {}
         self._periods: dict[_Name, int] = {}
         self._waiting: dict[_Name, datetime] = {}
         self._retry_at: dict[_Name, datetime] = {}
@@ -235,7 +250,11 @@ class StatusRecorder:
         shown = self._shown.get(subject.name)
         if shown is None:
             shown = self._shown[subject.name] = visible_in(scaler.status)
-        return visible(subject.account, scaler.status) != shown
+        known = self._compared.get(subject.name)
+        if known is None or not known.stands(subject.account, scaler.status, shown):
+            differs = visible(subject.account, scaler.status) != shown
+            known = self._compared[subject.name] = _Comparison(subject.account, scaler.status, shown, differs)
+        return known.differs
 
     def _write(self, subject: _Subject, now: datetime) -> bool:
         """Write one status, without the parts that stand already; False where all of it does."""
@@ -306,6 +325,7 @@ class StatusRecorder:
         names |= {name for name, _ in refused}
         names |= {scaler.meta.full_name for scaler in self._view.predictive_scalers()}
         self._shown = _only(self._shown, names)
+        self._compared = _only(self._compared, names)
         self._periods = _only(self._periods, names)
         self._waiting = _only(self._waiting, names)
         self._retry_at = _only(self._retry_at, names)

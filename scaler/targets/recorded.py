@@ -41,7 +41,9 @@ class RecordingView:
     def ask(self, question: Callable[..., _T], *args: object) -> _T:
         """Ask anything that answers with one value, beside the view itself."""
         answer = question(*args)
-        self._single.append((question, args, answer))
+        # Several steps of a discovery ask for the same object; one of them tells later whether it has changed.
+        if not any(known is answer and (asked, given) == (question, args) for asked, given, known in self._single):
+            self._single.append((question, args, answer))
         return answer
 
     def _ask_all(self, question: Callable[..., Collection[_T]], *args: object) -> Collection[_T]:

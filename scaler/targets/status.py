@@ -125,6 +125,19 @@ def visible(account: Account, standing: Json) -> Visible:
     return _sorted(_mode(account, standing), conditions, components)
 
 
+def looks_alike(account: Account, other: Account) -> bool:
+    """Whether `visible` gives the same for both over the same status, found out without putting it together."""
+    pairs = zip(account.parts, other.parts, strict=False)
+    return (
+        len(account.parts) == len(other.parts)
+        and account.refusals == other.refusals
+        and all(
+            a.workload is b.workload and a.trouble == b.trouble and _seen_of(a.decision) == _seen_of(b.decision)
+            for a, b in pairs
+        )
+    )
+
+
 def visible_in(status: Json) -> Visible:
     """Give what a user wants to see at once where it changes: mode, conditions, levers, floors and bounds."""
     entries = status.get("conditions")
@@ -308,6 +321,13 @@ def _component_visible(component: Json) -> Visible:
 
 def _sorted(mode: object, conditions: Mapping[str, object], components: Mapping[str, object]) -> Visible:
     return (mode, tuple(sorted(conditions.items())), tuple(sorted(components.items())))
+
+
+def _seen_of(decision: Decision | None) -> Visible | None:
+    """Give all of a decision that `visible` and the conditions look at."""
+    if decision is None:
+        return None
+    return decision.floor, decision.reason, decision.reasons, decision.forecast_source, decision.forecast_failure
 
 
 def _notable(reason: object) -> str:

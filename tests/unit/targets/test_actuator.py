@@ -368,6 +368,7 @@ class TestWhatStoodBefore:
         world.apply(web, 5)
         world.cluster.remove(web)
         other = world.cluster.add(hpa_field(), name="hpa")
+        world.now += TICK
         world.apply(other, 6)
         assert world.restore("hpa") == {"HorizontalPodAutoscaler/web": 2}
 
