@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from tests.e2e.tools import AuditLog, Json, Kubectl, Load, Report, eventually, throughout, value_at
+from tests.e2e.tools import AuditLog, Json, Kubectl, Load, Report, environment, eventually, throughout, value_at
 from tests.e2e.workloads import (
     container,
     deployment,
@@ -25,12 +25,12 @@ from tests.e2e.workloads import (
 
 pytestmark = pytest.mark.usefixtures("installed")
 
-NAMESPACE = "e2e-levers"
+NAMESPACE = f"e2e-levers{environment('AI_HPA_E2E_RUN', '')}"
 ISVC_API = "serving.kserve.io/v1beta1"
 # One request a second that burns 50 ms of CPU is 50m; with 15m to a pod, four pods carry it.
 BURN = "/?burn=50ms"
-SETTINGS = {"mode": "on", "target": "15m", "max_replicas": "5", "lead_time": "20s"}
-SPEC: Json = {"mode": "on", "target": "15m", "maxReplicas": 5, "leadTime": "20s"}
+SETTINGS = {"mode": "on", "target": "15m", "max_replicas": "4", "lead_time": "20s"}
+SPEC: Json = {"mode": "on", "target": "15m", "maxReplicas": 4, "leadTime": "20s"}
 FLOOR = 3  # what every one of them reaches at least: rounding and start-up left room for
 
 
@@ -88,7 +88,7 @@ def _standard(name: str, autoscaler_class: str, floor: Callable[[Kubectl], int |
     return Case(
         name,
         (
-            inference_service(name, annotations=standard(autoscaler_class), maximum=5, **_scaling(autoscaler_class)),
+            inference_service(name, annotations=standard(autoscaler_class), maximum=4, **_scaling(autoscaler_class)),
             predictive_scaler(f"{name}-psc", reference=(ISVC_API, "InferenceService", name), **SPEC),
         ),
         f"{name}-psc",
@@ -150,7 +150,7 @@ CASES = (
     Case(
         "knative",
         (
-            inference_service("knative", minimum=1, maximum=5),
+            inference_service("knative", minimum=1, maximum=4),
             predictive_scaler("knative-psc", reference=(ISVC_API, "InferenceService", "knative"), **SPEC),
         ),
         "knative-psc",

@@ -10,7 +10,7 @@ ECHO = "dev.local/echo:lab"
 PORT = 8080
 
 
-def container(image: str = ECHO, *, cpu: str = "40m", limit: str = "500m", slow_start: int = 0) -> Json:
+def container(image: str = ECHO, *, cpu: str = "15m", limit: str = "500m", slow_start: int = 0) -> Json:
     """The echo server; with `slow_start` it answers its readiness probe only after so many seconds."""
     return {
         "name": "web",
@@ -112,7 +112,7 @@ def inference_service(
     annotations: dict[str, str] | None = None,
     minimum: int = 1,
     maximum: int = 8,
-    cpu: str = "40m",
+    cpu: str = "15m",
     **predictor: Any,
 ) -> Json:
     spec = {**container(cpu=cpu), "name": "kserve-container", "ports": [{"containerPort": PORT, "protocol": "TCP"}]}
