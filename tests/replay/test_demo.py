@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,8 @@ def test_ctrl_c_ends_the_demo_with_130_and_leaves_nothing_running(tmp_path: Path
 
 def children_of(pid: int) -> set[int]:
     """Every process whose parent is `pid`, from Linux's /proc."""
-    return {
-        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
-    }
+    children: set[int] = set()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread that ended since it was listed
+            children |= {int(child) for child in (task / "children").read_text().split()}
+    return children
