@@ -42,6 +42,7 @@ TICK_SECONDS: Final = 15.0
 # In place of 300, so that the cycles which are measured hold a whole period: three times the usual forecasts.
 FORECAST_PERIOD_SECONDS: Final = 105.0
 CYCLES: Final = 7
+SETTLING_SECONDS: Final = 45.0  # in which the first forecasts move the first floors, each with a record to be made
 SETTLE_SECONDS: Final = 240.0
 START_SECONDS: Final = 180.0
 MAX_CPU_SECONDS: Final = 0.3
@@ -263,6 +264,7 @@ def measure(stage: Stage, size: int, prefix: str, cycles: int) -> Measured:
         progress = Progress(scaler)
         decided = _follow(stage, progress, lambda: len(progress.decided) >= size, f"{size} decisions") - scaler.started
         forecast = _follow(stage, progress, lambda: progress.fresh() >= size, f"{size} forecasts") - scaler.started
+        stage.stop.wait(SETTLING_SECONDS)
         steady = _steady(stage, progress, user_name(namespace), cycles)
         whole = stage.audit.calls(user_name(namespace), scaler.started, unix_now())
         return Measured(

@@ -190,6 +190,12 @@ def test_a_restore_record_comes_back() -> None:
     assert restore_record(annotations) == {HPA_ENTRY.field_id: HPA_ENTRY, REVISION_ENTRY.field_id: REVISION_ENTRY}
 
 
+def test_a_restore_record_that_was_changed_by_its_reader_reads_as_before() -> None:
+    annotations = {name: text for name, text in restore_annotations([HPA_ENTRY]).items() if text is not None}
+    restore_record(annotations).clear()
+    assert restore_record(annotations) == {HPA_ENTRY.field_id: HPA_ENTRY}
+
+
 def test_an_empty_record_removes_both_annotations() -> None:
     assert restore_annotations(()) == {RESTORE: None, RESTORE_FIELDS: None}
 
