@@ -54,14 +54,13 @@ _DEFINITIONS: Final = Resource("apiextensions.k8s.io", "v1", "customresourcedefi
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """Requests to the API server, by verb and resource, with the answers that said no."""
+    """Requests to the API server by verb and resource, the floors among them, and how many were answered 429."""
 
     counts: Mapping[str, int] = field(default_factory=dict)
     floors: frozenset[str] = frozenset()
     first_floor: float = 0.0
     last_floor: float = 0.0
     throttled: int = 0
-    refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +136,7 @@ class Audit:
         """What one user asked for between two Unix times."""
         counts: Counter[str] = Counter()
         floors: dict[str, float] = {}
-        refused = throttled = 0
+        throttled = 0
         for at, event in self._events(user):
             if not start <= at < end or (event["stage"] == "ResponseComplete") == (event["verb"] == "watch"):
                 continue
@@ -146,12 +145,11 @@ class Audit:
             status = (event.get("responseStatus") or {}).get("code", 0)
             counts[f"{event['verb']} {kind or event['requestURI']}"] += 1
             throttled += status == 429
-            refused += status >= 400
             if event["verb"] == "patch" and kind in {"deployments/scale", "horizontalpodautoscalers"} and status < 300:
                 floors.setdefault(f"{kind} {reference['namespace']}/{reference['name']}", at)
         times = sorted(floors.values())
         first, last = (times[0], times[-1]) if times else (0.0, 0.0)
-        return Calls(dict(counts), frozenset(floors), first, last, throttled, refused)
+        return Calls(dict(counts), frozenset(floors), first, last, throttled)
 
     def _events(self, user: str) -> Iterator[tuple[float, dict[str, Any]]]:
         needle = user.encode()

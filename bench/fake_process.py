@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import yaml
 
-from scaler.kube.api import Json, KubeApi
+from scaler.kube.api import Json, KubeApi, KubeError
 from scaler.kube.resources import Resource
 
 ROOT: Final = Path(__file__).parents[1]
@@ -135,8 +135,9 @@ def service_account(api: KubeApi, namespace: str, folder: Path) -> Iterator[Path
         api.create(_CLUSTER_ROLE_BINDINGS, None, _binding("ClusterRole", name, subjects))
         yield _kubeconfig(api, namespace, name, folder)
     finally:
-        api.delete(_CLUSTER_ROLE_BINDINGS, None, name)
-        api.delete(_CLUSTER_ROLES, None, name)
+        with suppress(KubeError):
+            api.delete(_CLUSTER_ROLE_BINDINGS, None, name)
+            api.delete(_CLUSTER_ROLES, None, name)
 
 
 def user_name(namespace: str) -> str:
