@@ -187,11 +187,6 @@ class _Workload:
     failure: ForecastFailure | None = None
     decision: Decision | None = None
 
-    @property
-    def standing_floor(self) -> int:
-        """The floor after the newest decision."""
-        return self.policy.floor
-
 
 @dataclass(slots=True, kw_only=True)
 class Controller:
@@ -260,11 +255,6 @@ class Controller:
         """How long the forecaster takes to start, as learned from its wake-ups."""
         return self._cycle.starts
 
-    def learned_lead_time(self, key: TargetKey) -> LeadTimeState | None:
-        """Give what is known of a workload's lead time; None for one that was never seen."""
-        workload = self._workloads.get(key)
-        return workload.lead_time if workload is not None else None
-
     def forecast(self, key: TargetKey) -> Forecast | None:
         """Give the forecast behind the newest decision of a workload; None where there was no valid one."""
         workload = self._workloads.get(key)
@@ -330,7 +320,7 @@ class Controller:
         limit = self.config.max_total_replicas
         if not limit:
             return sys.maxsize
-        return limit - sum(w.standing_floor for w in self._workloads.values() if w.mode is Mode.ON)
+        return limit - sum(w.policy.floor for w in self._workloads.values() if w.mode is Mode.ON)
 
     def _decide(self, target: Target, workload: _Workload, *, seen: bool, room: int, now: datetime) -> Decision:
         observation = _current(workload, seen=seen)

@@ -6,12 +6,14 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
+
+DEFAULT_MISS_BUDGET_RATIO: Final = 0.01
 
 
 class ScalerError(Exception):
@@ -125,7 +127,7 @@ class Target:
     mode: Mode = Mode.SHADOW
     only_scaler: bool = False
     lead_time: timedelta | None = None
-    miss_budget_ratio: float = 0.01
+    miss_budget_ratio: float = DEFAULT_MISS_BUDGET_RATIO
     paused: bool = False
     scale_down_paused: bool = False
     ordered_start: bool = False

@@ -6,9 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Final
 
 from scaler.bounded import Bounded, Described, check_bounds
+
+KSERVE_NAMESPACE: Final = "kserve"
+KNATIVE_NAMESPACE: Final = "knative-serving"
 
 _URL = r"(https?://[^\s]+)?"
 _NAMES = r"([a-z0-9]([-a-z0-9]*[a-z0-9])?(\s*,\s*[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?"
@@ -124,9 +127,9 @@ class LiveConfig:
     ] = 3.0
     kserve_namespace: Annotated[
         str, Described("a namespace", "Where KServe's ConfigMap `inferenceservice-config` stands.", _NAME)
-    ] = "kserve"
+    ] = KSERVE_NAMESPACE
     knative_namespace: Annotated[str, Described("a namespace", "Where Knative Serving's ConfigMaps stand.", _NAME)] = (
-        "knative-serving"
+        KNATIVE_NAMESPACE
     )
 
     def __post_init__(self) -> None:

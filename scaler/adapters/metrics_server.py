@@ -8,14 +8,13 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 from scaler.adapters.observer import PodName, PodSamples
+from scaler.adapters.promql import SIDECARS
 from scaler.domain import MetricsUnavailable
 from scaler.kube.api import Forbidden, Json, KubeError, Listing, NotFound
 from scaler.kube.objects import quantity, time_of
 from scaler.kube.resources import POD_METRICS, Resource
 from scaler.targets.workload import Metric
 
-# No pod template names them, so its capacity leaves them out.
-SIDECARS: Final = frozenset({"queue-proxy", "istio-proxy"})
 FEW_NAMESPACES: Final = 5  # up to here one call each is cheaper than one for the whole cluster
 STALE_AFTER: Final = timedelta(seconds=60)  # behind the newest of all: metrics-server scrapes every 15 to 60 s
 

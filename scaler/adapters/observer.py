@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol, TypeAlias
 
 from scaler.adapters.load_history import Sample, SeenHistory
+from scaler.adapters.promql import THROTTLED_RATIO
 from scaler.domain import FloatArray, MetricsUnavailable, Observation, ScalerError, Target, TargetKey
 from scaler.kube.objects import PodObject
 from scaler.targets.workload import Metric, Workload
@@ -121,7 +122,7 @@ class ObserverConfig:
     warm_up: timedelta = timedelta(seconds=120)
     start_up: timedelta = timedelta(minutes=5)
     young_ratio: float = 0.3
-    throttled_ratio: float = 0.05
+    throttled_ratio: float = THROTTLED_RATIO
     saturated_ratio: float = 0.95
 
 

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import requests
@@ -58,7 +58,6 @@ _ADVICE: Final[Mapping[int, str]] = {
 }
 
 Labels: TypeAlias = Mapping[str, str]
-_Answer = TypeVar("_Answer")
 
 logger = logging.getLogger(__name__)
 

@@ -23,7 +23,9 @@ THROTTLED_RATIO: Final = 0.05
 MAX_NAMESPACES: Final = 40  # named in a query; the text has to fit into a URL
 MAX_NAMES: Final = 40
 
-_SIDECARS: Final = "queue-proxy|istio-proxy"
+# No pod template names them, so its capacity leaves them out.
+SIDECARS: Final = ("queue-proxy", "istio-proxy")
+_SIDECARS: Final = "|".join(SIDECARS)
 _CPU: Final = "container_cpu_usage_seconds_total"
 _MEMORY: Final = "container_memory_working_set_bytes"
 _REQUESTS: Final = "kn_serving_invocation_duration_seconds"  # Knative >= 1.19, OpenTelemetry

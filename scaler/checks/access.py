@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from scaler.checks import knative, kserve
 from scaler.checks.finding import Finding, ok, problem, warning
-from scaler.kube.facts import KNATIVE_NAMESPACE, KSERVE_NAMESPACE
+from scaler.kube.facts import AUTOSCALER_MAP, KSERVE_MAP, OBSERVABILITY_MAP
 from scaler.kube.resources import (
     CONFIG_MAPS,
     DEPLOYMENTS,
@@ -30,16 +29,15 @@ from scaler.kube.resources import (
     VPAS,
     Resource,
 )
+from scaler.live_config import KNATIVE_NAMESPACE, KSERVE_NAMESPACE, LiveConfig
 from scaler.targets.annotations import SETTINGS
 
-OLDEST_KUBERNETES: Final = (
-    1,
-    27,
-)  # autoscaling/v2 since 1.23; sidecar containers and ContainerResource by default later
+# autoscaling/v2 since 1.23; sidecar containers and ContainerResource by default later
+OLDEST_KUBERNETES: Final = (1, 27)
 INSTALL: Final = "kubectl apply --server-side -k deploy/kustomize"
 INSTALL_CRD: Final = "kubectl apply --server-side -f deploy/crd/predictivescalers.yaml"
 OWN_NAMESPACE: Final = "."
-LEASE: Final = "ai-hpa-scaler"
+LEASE: Final = LiveConfig().lease_name
 SPEC_FIELDS: Final = ("targetRef", *(setting.field for setting in SETTINGS))
 STATUS_FIELDS: Final = ("observedGeneration", "mode", "conditions", "components")
 
@@ -92,9 +90,9 @@ def _permissions() -> Iterable[Permission]:
     for verb in ("get", "update"):
         yield Permission(LEASES, verb, namespace=OWN_NAMESPACE, name=LEASE)
     for namespace, name in (
-        (KSERVE_NAMESPACE, kserve.CONFIG_MAP),
-        (KNATIVE_NAMESPACE, knative.AUTOSCALER_MAP),
-        (KNATIVE_NAMESPACE, knative.OBSERVABILITY_MAP),
+        (KSERVE_NAMESPACE, KSERVE_MAP),
+        (KNATIVE_NAMESPACE, AUTOSCALER_MAP),
+        (KNATIVE_NAMESPACE, OBSERVABILITY_MAP),
     ):
         yield Permission(CONFIG_MAPS, "get", namespace=namespace, name=name)
 

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from scaler.checks.finding import Finding, config_map_patch, ok, warning
+from scaler.kube.facts import AUTOSCALER_MAP, MUTABLE_REVISIONS_SINCE, OBSERVABILITY_MAP
 
-AUTOSCALER_MAP: Final = "config-autoscaler"
-OBSERVABILITY_MAP: Final = "config-observability"
-MUTABLE_REVISIONS: Final = (1, 21)  # knative/serving #16186
 PROTOCOL_KEYS: Final = ("metrics-protocol", "request-metrics-protocol")
 
 
@@ -43,7 +41,7 @@ def check_knative(facts: KnativeFacts | None) -> tuple[Finding, ...]:
         )
         return (warning(check, message),)
     told = ".".join(map(str, facts.version))
-    if facts.version < MUTABLE_REVISIONS:
+    if facts.version < MUTABLE_REVISIONS_SINCE:
         message = (
             f"{told} is older than 1.21: Revisions cannot be changed, so floors go to their PodAutoscalers, and a new "
             "revision starts without one until the scaler has seen it; upgrade Knative Serving to 1.21 or later"

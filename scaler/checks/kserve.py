@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from scaler.checks.finding import Finding, config_map_patch, ok, warning
+from scaler.kube.facts import DISALLOWED, KSERVE_MAP, SERVICE_ENTRY
 
-CONFIG_MAP: Final = "inferenceservice-config"
-CONFIG_KEY: Final = "inferenceService"
-DISALLOWED: Final = "serviceAnnotationDisallowedList"
 # KServe's constants.ServiceAnnotationDisallowedList. Read in 0.17: what the ConfigMap lists is added to these. Written
 # out all the same, so that the list also holds on a version where it would replace them.
 ALWAYS_DISALLOWED: Final = (
@@ -66,14 +64,14 @@ def check_annotation_list(facts: KServeFacts | None, ours: Collection[str]) -> t
         config = json.loads(facts.service_config or "{}")
         present = [str(key) for key in config.get(DISALLOWED) or ()]
     except (ValueError, AttributeError, TypeError):
-        where = f"entry {CONFIG_KEY} of ConfigMap {facts.namespace}/{CONFIG_MAP}"
-        edit = f"kubectl edit configmap {CONFIG_MAP} --namespace {facts.namespace}"
+        where = f"entry {SERVICE_ENTRY} of ConfigMap {facts.namespace}/{KSERVE_MAP}"
+        edit = f"kubectl edit configmap {KSERVE_MAP} --namespace {facts.namespace}"
         return (warning(check, f"{where} is no JSON object that KServe could read; put {DISALLOWED} in it", edit),)
     missing = [key for key in ours if key not in present]
     if not missing:
         return (ok(check, f"holds all {len(ours)} ai-hpa.dev annotations, so changing one makes no revision"),)
     wanted = list(dict.fromkeys([*ALWAYS_DISALLOWED, *present, *sorted(ours)]))
-    mend = config_map_patch(facts.namespace, CONFIG_MAP, {CONFIG_KEY: json.dumps({**config, DISALLOWED: wanted})})
+    mend = config_map_patch(facts.namespace, KSERVE_MAP, {SERVICE_ENTRY: json.dumps({**config, DISALLOWED: wanted})})
     message = (
         f"lacks {len(missing)} of our {len(ours)} keys ({', '.join(sorted(missing)[:3])}"
         f"{', ...' if len(missing) > 3 else ''}): setting such an annotation on an InferenceService makes a new "

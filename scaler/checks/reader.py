@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from scaler.adapters.kserve_forecaster import KServeForecaster
 from scaler.adapters.prometheus import PrometheusClient
-from scaler.checks import knative, kserve
+from scaler.checks import kserve
 from scaler.checks.access import OWN_NAMESPACE, PERMISSIONS, AccessFacts, CrdFacts, Permission
 from scaler.checks.knative import KnativeFacts
 from scaler.checks.kserve import KServeFacts
@@ -24,7 +24,7 @@ from scaler.checks.workloads import OptedIn
 from scaler.domain import ForecastUnavailable, MetricsUnavailable
 from scaler.kube.api import Forbidden, Json, KubeApi, NotFound
 from scaler.kube.cluster import Cluster
-from scaler.kube.facts import KNATIVE_NAMESPACE, KSERVE_NAMESPACE, FactsReader
+from scaler.kube.facts import AUTOSCALER_MAP, KSERVE_MAP, OBSERVABILITY_MAP, SERVICE_ENTRY, FactsReader
 from scaler.kube.objects import HpaObject, ObjectRef, ScalableObject, ScaledObjectObject
 from scaler.kube.resources import (
     CONFIG_MAPS,
@@ -35,6 +35,7 @@ from scaler.kube.resources import (
     STATEFUL_SETS,
     Resource,
 )
+from scaler.live_config import KNATIVE_NAMESPACE, KSERVE_NAMESPACE, LiveConfig
 from scaler.targets.discovery import Discovery
 
 SYNC_SECONDS: Final = 20.0
@@ -156,7 +157,7 @@ def read_access(
     Raises:
         KubeError: The API server does not answer.
     """
-    own = installed.namespace if installed is not None else "ai-hpa-system"
+    own = installed.namespace if installed is not None else LiveConfig().pod_namespace
     wanted = [p for p in PERMISSIONS if not p.resource.group or p.resource.group in groups]
     questions = [
         (permission, _attributes(permission, namespace, own, places))
@@ -195,13 +196,13 @@ def read_kserve(api: KubeApi, facts: FactsReader, namespace: str, groups: Collec
     """
     if "serving.kserve.io" not in groups:
         return None
-    data = _map(_get(api, CONFIG_MAPS, namespace, kserve.CONFIG_MAP).get("data"))
+    data = _map(_get(api, CONFIG_MAPS, namespace, KSERVE_MAP).get("data"))
     controller = _get(api, DEPLOYMENTS, namespace, KSERVE_DEPLOYMENT)
     return KServeFacts(
         namespace=namespace,
         image=_image(controller),
         default_mode=facts.facts.default_deployment_mode,
-        service_config=str(data.get(kserve.CONFIG_KEY) or ""),
+        service_config=str(data.get(SERVICE_ENTRY) or ""),
     )
 
 
@@ -216,8 +217,8 @@ def read_knative(api: KubeApi, facts: FactsReader, namespace: str, groups: Colle
     return KnativeFacts(
         namespace=namespace,
         version=facts.facts.knative_version,
-        autoscaler=_map(_get(api, CONFIG_MAPS, namespace, knative.AUTOSCALER_MAP).get("data")),
-        observability=_map(_get(api, CONFIG_MAPS, namespace, knative.OBSERVABILITY_MAP).get("data")),
+        autoscaler=_map(_get(api, CONFIG_MAPS, namespace, AUTOSCALER_MAP).get("data")),
+        observability=_map(_get(api, CONFIG_MAPS, namespace, OBSERVABILITY_MAP).get("data")),
     )
 
 

@@ -26,6 +26,7 @@ from scaler.cli.session import (
 from scaler.cli.status import as_data, console
 from scaler.domain import Mode
 from scaler.kube.api import Json, KubeApi, KubeError
+from scaler.kube.events import EventType
 from scaler.kube.objects import PredictiveScalerObject, time_of
 from scaler.kube.resources import EVENTS, PREDICTIVE_SCALERS
 from scaler.policy import Trajectory
@@ -195,7 +196,7 @@ def _event(item: Json) -> EventRecord:
         at=next((moment for moment in map(time_of, moments) if moment is not None), None),
         reason=str(item.get("reason") or ""),
         note=" ".join(str(item.get("note") or "").split()),
-        warning=item.get("type") == "Warning",
+        warning=item.get("type") == EventType.WARNING,
     )
 
 

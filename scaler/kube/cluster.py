@@ -7,12 +7,15 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterator
+from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar
 
 from scaler.kube.api import Json
-from scaler.kube.facts import ClusterFacts, FactsReader, ForeignScale
+from scaler.kube.facts import MUTABLE_REVISIONS_SINCE, ClusterFacts, FactsReader, ForeignScale
 from scaler.kube.foreign import ForeignScales
 from scaler.kube.objects import (
+    CONFIGURATION_LABEL,
+    SERVICE_LABEL,
     HpaObject,
     InferenceServiceObject,
     Meta,
@@ -51,10 +54,7 @@ from scaler.kube.watch import Cache, FullName, Index, Reflector, WatchApi
 
 GONE_POD_SECONDS: Final = 300.0  # the longest window over which a rate of the CPU of a pod is taken
 POLL_SECONDS: Final = 0.1
-REVISION_FLOORS: Final = (1, 21)  # the first Knative whose Revisions hand a changed floor on
 
-CONFIGURATION_LABEL: Final = "serving.knative.dev/configuration"
-SERVICE_LABEL: Final = "serving.kserve.io/inferenceservice"
 POD_TEMPLATE_HASH_LABEL: Final = "pod-template-hash"
 
 
@@ -187,11 +187,6 @@ class Cluster:
         """What holds for the whole cluster."""
         return self._facts.facts
 
-    @property
-    def facts_notes(self) -> tuple[str, ...]:
-        """Which of the facts could not be read, each in a sentence."""
-        return self._facts.notes
-
     def scalables(self, kind: str) -> Collection[ScalableObject]:
         """All Deployments or StatefulSets."""
         cache = self._scalables.get(kind)
@@ -278,7 +273,7 @@ class Cluster:
         if scale is None or not scale.selector:
             return scale
         pod = next(iter(self.pods_with(target.namespace, scale.selector)), None)
-        return scale if pod is None else _with_amounts(scale, pod)
+        return scale if pod is None else replace(scale, amounts=pod.amounts)
 
     def _service_changed(self, old: InferenceServiceObject | None, new: InferenceServiceObject | None) -> None:
         if new is None:
@@ -298,7 +293,7 @@ class Cluster:
     def _facts_read(self, facts: ClusterFacts) -> None:
         """Begin to watch PodAutoscalers where they carry the floor; they change too often to be watched for nothing."""
         version = facts.knative_version
-        needed = version is not None and version < REVISION_FLOORS
+        needed = version is not None and version < MUTABLE_REVISIONS_SINCE
         if needed and self._pod_autoscalers not in self._reflectors:
             self._reflectors = (*self._reflectors, self._pod_autoscalers)
             self._pod_autoscalers.start(self._stop)
@@ -339,18 +334,6 @@ def owner_of(pod: PodObject) -> str | None:
     if owner.kind == "ReplicaSet" and len(suffix) > 1 and owner.name.endswith(suffix):
         return f"Deployment/{owner.name.removesuffix(suffix)}"
     return f"{owner.kind}/{owner.name}"
-
-
-def _with_amounts(scale: ForeignScale, pod: PodObject) -> ForeignScale:
-    return ForeignScale(
-        resource=scale.resource,
-        uid=scale.uid,
-        resource_version=scale.resource_version,
-        replicas=scale.replicas,
-        current_replicas=scale.current_replicas,
-        selector=scale.selector,
-        amounts=pod.amounts,
-    )
 
 
 def _by_target(cache: Cache[_S]) -> Index[_S]:

@@ -59,7 +59,7 @@ class EventApi(Protocol):
 class _Event:
     regarding: ObjectRef
     uid: str
-    type: str
+    type: EventType
     reason: str
     message: str
     at: datetime
@@ -151,13 +151,15 @@ class EventSink:
         """How many writes the API server did not take."""
         return self._failed
 
-    def emit(self, regarding: ObjectRef, uid: str, *, type: str, reason: str, message: str, now: datetime) -> None:
+    def emit(
+        self, regarding: ObjectRef, uid: str, *, type: EventType, reason: str, message: str, now: datetime
+    ) -> None:
         """Say something about an object, later and perhaps; never waits and never raises.
 
         Args:
             regarding: The object.
             uid: Of the object, so that an event is not shown on a later one of its name.
-            type: An `EventType`: how serious it is.
+            type: How serious it is.
             reason: One word in CamelCase, of a closed set.
             message: A sentence for people; what differs from one time to the next only in its numbers is the same.
             now: When it happened.

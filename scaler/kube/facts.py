@@ -14,11 +14,16 @@ from typing import Final, Protocol
 from scaler.kube.api import Forbidden, Json, KubeError, NotFound
 from scaler.kube.objects import Amounts, deployment_mode
 from scaler.kube.resources import CONFIG_MAPS, DEPLOYMENTS, Resource
+from scaler.live_config import KNATIVE_NAMESPACE, KSERVE_NAMESPACE
 
 REFRESH_SECONDS: Final = 300.0
 RETRY_SECONDS: Final = 15.0  # until every part was read, or is known to be missing, once
-KSERVE_NAMESPACE: Final = "kserve"
-KNATIVE_NAMESPACE: Final = "knative-serving"
+KSERVE_MAP: Final = "inferenceservice-config"
+AUTOSCALER_MAP: Final = "config-autoscaler"
+OBSERVABILITY_MAP: Final = "config-observability"
+SERVICE_ENTRY: Final = "inferenceService"  # of KSERVE_MAP, JSON
+DISALLOWED: Final = "serviceAnnotationDisallowedList"  # in that entry
+MUTABLE_REVISIONS_SINCE: Final = (1, 21)  # the first Knative whose Revisions hand a changed floor on; serving #16186
 
 _VERSION: Final = re.compile(r"v?(\d+)\.(\d+)(\.|$)")
 
@@ -127,9 +132,9 @@ class FactsReader:
         """Read everything once; a part that the server did not answer for keeps what it said before."""
         notes: list[str] = []
         answered = [
-            self._load(CONFIG_MAPS, self._kserve, "inferenceservice-config", notes),
-            self._load(CONFIG_MAPS, self._knative, "config-autoscaler", notes),
-            self._load(CONFIG_MAPS, self._knative, "config-observability", notes),
+            self._load(CONFIG_MAPS, self._kserve, KSERVE_MAP, notes),
+            self._load(CONFIG_MAPS, self._knative, AUTOSCALER_MAP, notes),
+            self._load(CONFIG_MAPS, self._knative, OBSERVABILITY_MAP, notes),
             self._load(DEPLOYMENTS, self._knative, "controller", notes),
         ]
         version = self._knative_version(notes)
@@ -181,13 +186,13 @@ class FactsReader:
 
     def _kserve_section(self, key: str, notes: list[str]) -> Json:
         """Give one JSON entry of KServe's ConfigMap; empty where there is none."""
-        text = (self._data(self._kserve, "inferenceservice-config") or {}).get(key)
+        text = (self._data(self._kserve, KSERVE_MAP) or {}).get(key)
         if text is None:
             return {}
         try:
             section = json.loads(text)
         except ValueError as exc:
-            notes.append(f"ConfigMap {self._kserve}/inferenceservice-config, key {key}: must be JSON ({exc}).")
+            notes.append(f"ConfigMap {self._kserve}/{KSERVE_MAP}, key {key}: must be JSON ({exc}).")
             return {}
         return section if isinstance(section, dict) else {}
 
@@ -196,13 +201,13 @@ class FactsReader:
         mode = deployment_mode(named)
         if named is not None and mode is None:
             notes.append(
-                f"ConfigMap {self._kserve}/inferenceservice-config: defaultDeploymentMode is {named!r}; "
+                f"ConfigMap {self._kserve}/{KSERVE_MAP}: defaultDeploymentMode is {named!r}; "
                 "Knative and Standard are known here."
             )
         return mode
 
     def _kept_from_pods(self, notes: list[str]) -> frozenset[str]:
-        keys = self._kserve_section("inferenceService", notes).get("serviceAnnotationDisallowedList")
+        keys = self._kserve_section(SERVICE_ENTRY, notes).get(DISALLOWED)
         return frozenset(str(key) for key in keys) if isinstance(keys, list) else frozenset()
 
     def _autoscaler(self, notes: list[str]) -> tuple[float, float]:
@@ -216,7 +221,7 @@ class FactsReader:
 
     def _number(self, key: str, notes: list[str]) -> float | None:
         """Read a positive number of config-autoscaler; None where Knative takes its default."""
-        text = (self._data(self._knative, "config-autoscaler") or {}).get(key)
+        text = (self._data(self._knative, AUTOSCALER_MAP) or {}).get(key)
         if text is None:
             return None
         try:
@@ -224,13 +229,13 @@ class FactsReader:
         except ValueError:
             value = 0.0
         if not 0.0 < value < float("inf"):
-            notes.append(f"ConfigMap {self._knative}/config-autoscaler: {key} must be a positive number, is {text!r}.")
+            notes.append(f"ConfigMap {self._knative}/{AUTOSCALER_MAP}: {key} must be a positive number, is {text!r}.")
             return None
         return value
 
     def _request_metrics(self, version: tuple[int, int] | None) -> bool:
         """Tell whether queue-proxy exports them: by default from OpenCensus' time, up to 1.18, and not since."""
-        data = self._data(self._knative, "config-observability")
+        data = self._data(self._knative, OBSERVABILITY_MAP)
         if data is None:
             return False
         protocol = data.get("request-metrics-protocol", "")

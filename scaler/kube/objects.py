@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from kubernetes.utils.quantity import parse_quantity
 
 from scaler.kube.api import Json
 
 ANNOTATION_PREFIX: Final = "ai-hpa.dev/"
+CONFIGURATION_LABEL: Final = "serving.knative.dev/configuration"  # on Revisions and their pods
+SERVICE_LABEL: Final = "serving.kserve.io/inferenceservice"  # on all that KServe makes for a service
 # Annotations and labels of which something is read; all others are dropped.
 _KEPT_ANNOTATIONS: Final = (
     ANNOTATION_PREFIX,
@@ -306,9 +308,6 @@ class MetadataObject:
     """An object of which only the metadata is watched."""
 
     meta: Meta
-
-
-AutoscaledObject: TypeAlias = HpaObject | ScaledObjectObject
 
 
 def meta_of(item: Json) -> Meta:

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 from scaler.domain import Mode, Target, TargetKey, TargetUnavailable
 from scaler.kube.api import Conflict, Forbidden, KubeError, ServerBusy, Unreachable
+from scaler.kube.events import EventType
 from scaler.kube.objects import PredictiveScalerObject
 from scaler.kube.predictive_scaler import RESTORE_FIELDS, RestoreEntry, component_of, component_statuses, restore_record
 from scaler.targets.fields import (
@@ -143,7 +144,7 @@ class Actuator:
                 continue
             names = ", ".join(field.id for field in lagging)
             message = f"the floor of {floor} now stands in {names} as well"
-            self._emit(workload, "Normal", "FloorInherited", message, now)
+            self._emit(workload, EventType.NORMAL, "FloorInherited", message, now)
 
     def last_floor(self, workload: Workload) -> int | None:
         """Give the floor last written for a workload, by this process or, as its status says, by an earlier one."""
@@ -344,14 +345,14 @@ class Actuator:
         self._troubles[workload.key] = Trouble(reason, message, now)
         if known is None or known.reason != reason:
             event = "FloorReverted" if reason == "Reverted" else "FloorNotSet"
-            self._emit(workload, "Warning", event, message, now)
+            self._emit(workload, EventType.WARNING, event, message, now)
 
     def _end_block(self, key: TargetKey, now: datetime) -> None:
         until = self._blocked.get(key)
         if until is not None and now >= until:
             del self._blocked[key]
 
-    def _emit(self, workload: Workload, type_: str, reason: str, message: str, now: datetime) -> None:
+    def _emit(self, workload: Workload, type_: EventType, reason: str, message: str, now: datetime) -> None:
         self._events.emit(
             workload.reference, workload.reference_uid, type=type_, reason=reason, message=message, now=now
         )

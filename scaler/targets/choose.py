@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 from scaler.domain import TargetKey
 from scaler.kube.objects import (
+    SERVICE_LABEL,
     Component,
     HpaObject,
     InferenceServiceObject,
@@ -88,7 +89,7 @@ def choose_scalable(view: ClusterView, key: TargetKey, reference: ObjectRef) -> 
 
 def owner_service(view: ClusterView, meta: Meta) -> InferenceServiceObject | None:
     """Find the InferenceService that made an object, also by way of a Knative Revision or a ScaledObject."""
-    name = meta.labels.get("serving.kserve.io/inferenceservice")
+    name = meta.labels.get(SERVICE_LABEL)
     if meta.owner is not None and meta.owner.kind == INFERENCE_SERVICES.kind:
         name = meta.owner.name
     return view.inference_service(meta.namespace, name) if meta.owner is not None and name else None

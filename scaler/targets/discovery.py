@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
-from scaler.domain import Mode, Target, TargetKey
+from scaler.domain import DEFAULT_MISS_BUDGET_RATIO, Mode, Target, TargetKey
 from scaler.kube.objects import (
     ANNOTATION_PREFIX,
     HpaObject,
@@ -44,8 +44,6 @@ from scaler.targets.view import ClusterView
 from scaler.targets.workload import Discovered, FloorField, LeverKind, Refusal, RefusalReason, Workload
 
 __all__ = ["Discovery", "DiscoveryConfig", "scaler_name"]
-
-DEFAULT_MISS_BUDGET_RATIO: Final = 0.01
 
 Outcome: TypeAlias = Workload | Refusal
 

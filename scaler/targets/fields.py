@@ -14,6 +14,7 @@ from typing import Protocol
 
 from scaler.domain import TargetUnavailable
 from scaler.kube.api import FIELD_MANAGER, Conflict, Forbidden, Json, NotFound
+from scaler.kube.events import EventType
 from scaler.kube.objects import ObjectRef, PredictiveScalerObject, predictive_scaler_object
 from scaler.kube.predictive_scaler import RestoreEntry, new_scaler, restore_annotations, restore_record
 from scaler.kube.resources import PREDICTIVE_SCALERS, Resource
@@ -50,7 +51,9 @@ class ScalerView(Protocol):
 class EventPort(Protocol):
     """Who tells the users of a workload what happened to it."""
 
-    def emit(self, regarding: ObjectRef, uid: str, *, type: str, reason: str, message: str, now: datetime) -> None:
+    def emit(
+        self, regarding: ObjectRef, uid: str, *, type: EventType, reason: str, message: str, now: datetime
+    ) -> None:
         """Say it; never raises, and several in a row may become one."""
 
 

@@ -147,10 +147,5 @@ def _keda(view: ClusterView, target: ObjectRef, body: Body) -> ScaledObjectObjec
         raise Refused(
             RefusalReason.NOT_FOUND, f"KServe has made no ScaledObject for {body.name} yet; is KEDA installed?"
         )
-    if found.paused:
-        raise Refused(
-            RefusalReason.OTHER_OWNER,
-            f"{scaled_object.reference_to(found)} is paused, and KEDA holds its replicas; "
-            "remove autoscaling.keda.sh/paused and paused-replicas",
-        )
+    scaled_object.refuse_paused(found)
     return found

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias, TypeVar
 from scaler.controller import Memory
 from scaler.domain import Action, Decision, Mode, TargetKey
 from scaler.kube.api import Json, KubeError, ServerBusy, Unreachable
+from scaler.kube.events import EventType
 from scaler.kube.objects import ObjectRef
 from scaler.kube.predictive_scaler import component_of, component_statuses, memory_from_json, rfc3339
 from scaler.kube.resources import PREDICTIVE_SCALERS
@@ -279,7 +280,7 @@ class StatusRecorder:
         workload = self._sources.workload(decision.key)
         if workload is not None:
             reason = "ScaledUp" if decision.action is Action.SCALE_UP else "ScaledDown"
-            self._emit(workload, "Normal", reason, change_message(decision, workload.metric), now)
+            self._emit(workload, EventType.NORMAL, reason, change_message(decision, workload.metric), now)
 
     def _tell_refusals(self, subject: _Subject, now: datetime) -> None:
         """Tell each refusal once: to the log, and by an event unless an earlier process left it in status already."""
@@ -294,7 +295,7 @@ class StatusRecorder:
                 extra={"target": str(refusal.key), "reason": refusal.reason.value, "said": refusal.message},
             )
             if known is not None or not self._stands_in_status(subject, refusal):
-                self._emit(refusal, "Warning", refusal.reason.value, refusal.message, now)
+                self._emit(refusal, EventType.WARNING, refusal.reason.value, refusal.message, now)
 
     def _stands_in_status(self, subject: _Subject, refusal: Refusal) -> bool:
         scaler = self._view.predictive_scaler(*subject.name)
@@ -306,7 +307,7 @@ class StatusRecorder:
             for condition in (conditions if isinstance(conditions, list) else ())
         )
 
-    def _emit(self, about: Workload | Refusal, type_: str, reason: str, message: str, now: datetime) -> None:
+    def _emit(self, about: Workload | Refusal, type_: EventType, reason: str, message: str, now: datetime) -> None:
         self._events.emit(about.reference, about.reference_uid, type=type_, reason=reason, message=message, now=now)
 
     def _check(self) -> None:

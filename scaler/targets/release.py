@@ -12,6 +12,7 @@ from typing import Final
 
 from scaler.domain import Mode, TargetUnavailable
 from scaler.kube.api import NotFound, ServerBusy, Unreachable
+from scaler.kube.events import EventType
 from scaler.kube.objects import ObjectRef, PredictiveScalerObject
 from scaler.kube.predictive_scaler import RESTORE, RestoreEntry, restore_record
 from scaler.kube.resources import PREDICTIVE_SCALERS
@@ -159,9 +160,9 @@ class Releaser:
                 "field_released", extra={"field": entry.field_id, "outcome": outcome.value, "said": entry.message}
             )
             if outcome is Outcome.FAILED:
-                kind, reason = "Warning", "ReleaseFailed"
+                kind, reason = EventType.WARNING, "ReleaseFailed"
             else:
-                kind, reason = "Normal", "FloorReleased"
+                kind, reason = EventType.NORMAL, "FloorReleased"
             if outcome is not Outcome.GONE:
                 self._events.emit(regarding, uid, type=kind, reason=reason, message=entry.message, now=now)
 

@@ -10,14 +10,13 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from scaler.domain import TargetKey
-from scaler.kube.objects import ComponentObject, Meta, RevisionObject
+from scaler.kube.facts import MUTABLE_REVISIONS_SINCE
+from scaler.kube.objects import CONFIGURATION_LABEL, ComponentObject, Meta, RevisionObject
 from scaler.kube.resources import POD_AUTOSCALERS, REVISIONS
 from scaler.targets.found import Body, Found, Refused, Signal
 from scaler.targets.view import ClusterView
 from scaler.targets.workload import FloorField, Lever, LeverKind, PodGroup, RefusalReason
 
-CONFIGURATION_LABEL: Final = "serving.knative.dev/configuration"
-MUTABLE_REVISIONS_SINCE: Final = (1, 21)
 DEFAULT_RPS_TARGET: Final = 200.0  # Knative's requests-per-second-target-default
 
 _PREFIX: Final = "autoscaling.knative.dev/"

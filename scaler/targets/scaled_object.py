@@ -26,12 +26,7 @@ def scaled_object_found(key: TargetKey, scaled_object: ScaledObjectObject, body:
     Raises:
         Refused: KEDA is told to hold it still.
     """
-    name = str(reference_to(scaled_object))
-    if scaled_object.paused:
-        raise Refused(
-            RefusalReason.OTHER_OWNER,
-            f"{name} is paused, and KEDA holds its replicas; remove autoscaling.keda.sh/paused and paused-replicas",
-        )
+    refuse_paused(scaled_object)
     maximum = DEFAULT_MAXIMUM if scaled_object.max_replicas is None else scaled_object.max_replicas
     meta = scaled_object.meta
     field = FloorField(
@@ -49,9 +44,23 @@ def scaled_object_found(key: TargetKey, scaled_object: ScaledObjectObject, body:
         lever=Lever(LeverKind.SCALED_OBJECT, (field,)),
         body=body,
         signal=trigger_signal(scaled_object.trigger_types),
-        bounded_by=name,
+        bounded_by=str(reference_to(scaled_object)),
         own_maximum=maximum,
     )
+
+
+def refuse_paused(scaled_object: ScaledObjectObject) -> None:
+    """Leave alone what KEDA's own annotations hold.
+
+    Raises:
+        Refused: KEDA is told to hold it still.
+    """
+    if scaled_object.paused:
+        raise Refused(
+            RefusalReason.OTHER_OWNER,
+            f"{reference_to(scaled_object)} is paused, and KEDA holds its replicas; "
+            "remove autoscaling.keda.sh/paused and paused-replicas",
+        )
 
 
 def trigger_signal(trigger_types: Iterable[str]) -> Signal:

@@ -18,6 +18,7 @@ from scaler.checks.workloads import OptedIn
 from scaler.cli.check import check_command
 from scaler.domain import ForecastFailure
 from scaler.kube.api import Forbidden, Json, Unreachable
+from scaler.kube.facts import AUTOSCALER_MAP, DISALLOWED, KSERVE_MAP, OBSERVABILITY_MAP, SERVICE_ENTRY
 from scaler.kube.objects import ObjectRef, hpa_object, scalable_object, scaled_object
 from scaler.kube.resources import CONFIG_MAPS, DEPLOYMENTS, PODS
 from scaler.targets.annotations import SETTINGS
@@ -165,18 +166,18 @@ def patched(mend: str) -> Mapping[str, str]:
     [
         pytest.param({}, id="no entry"),
         pytest.param({"resource": {"cpuLimit": "1"}}, id="other keys"),
-        pytest.param({kserve.DISALLOWED: ["my/own", OURS[0]], "resource": {"note": "it's"}}, id="a list of its own"),
+        pytest.param({DISALLOWED: ["my/own", OURS[0]], "resource": {"note": "it's"}}, id="a list of its own"),
     ],
 )
 def test_the_command_for_the_annotation_list_keeps_all_that_stands_and_mends_it(config: Json) -> None:
     finding = only(kserve.check_annotation_list(isvc_config(**config), OURS))
     assert finding.level is Level.WARNING
-    after = json.loads(patched(finding.mend)[kserve.CONFIG_KEY])
-    listed = after.pop(kserve.DISALLOWED)
-    assert after == {key: value for key, value in config.items() if key != kserve.DISALLOWED}
-    assert set(listed) >= {*OURS, *kserve.ALWAYS_DISALLOWED, *config.get(kserve.DISALLOWED, ())}
+    after = json.loads(patched(finding.mend)[SERVICE_ENTRY])
+    listed = after.pop(DISALLOWED)
+    assert after == {key: value for key, value in config.items() if key != DISALLOWED}
+    assert set(listed) >= {*OURS, *kserve.ALWAYS_DISALLOWED, *config.get(DISALLOWED, ())}
     assert len(listed) == len(set(listed))
-    again = kserve.check_annotation_list(isvc_config(**after, **{kserve.DISALLOWED: listed}), OURS)
+    again = kserve.check_annotation_list(isvc_config(**after, **{DISALLOWED: listed}), OURS)
     assert only(again).level is Level.OK
 
 
@@ -381,9 +382,9 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
         reader.CRDS, yaml.safe_load((ROOT / "deploy/crd/predictivescalers.yaml").read_text(encoding="utf-8"))
     )
     for namespace, name, data in (
-        ("kserve", kserve.CONFIG_MAP, {"deploy": '{"defaultDeploymentMode": "Standard"}'}),
-        ("knative-serving", knative.AUTOSCALER_MAP, {}),
-        ("knative-serving", knative.OBSERVABILITY_MAP, {}),
+        ("kserve", KSERVE_MAP, {"deploy": '{"defaultDeploymentMode": "Standard"}'}),
+        ("knative-serving", AUTOSCALER_MAP, {}),
+        ("knative-serving", OBSERVABILITY_MAP, {}),
     ):
         made.store.put(CONFIG_MAPS, {"metadata": {"namespace": namespace, "name": name}, "data": data})
     labels = {"app.kubernetes.io/version": "1.21.0"}
@@ -508,7 +509,7 @@ def test_what_may_not_be_read_is_a_warning_and_stops_no_other_check(
     get = cluster.get
 
     def refuse(resource: Any, namespace: str | None, name: str, subresource: str = "") -> Json:
-        if name == kserve.CONFIG_MAP:
+        if name == KSERVE_MAP:
             raise Forbidden("secret", status=403)
         return get(resource, namespace, name, subresource)
 
