@@ -171,7 +171,7 @@ class LiveScaler:
         parts = self._parts
         return Controller(
             targets=_Targets(lambda: self._found),
-            metrics=_Sight(parts.metrics, parts.watches, self.workload),
+            metrics=_Sight(parts.metrics, self.not_watched),
             forecaster=parts.forecaster,
             fallback=parts.fallback,
             scale_target=parts.lever,
@@ -207,16 +207,14 @@ class _Sight:
     """
 
     metrics: MetricsSource
-    watches: Watches
-    workload: Callable[[TargetKey], Workload | None]
+    not_watched: Callable[[TargetKey], frozenset[str]]
 
     def observe(self, targets: Sequence[Target], now: datetime) -> Mapping[TargetKey, Observation]:
-        blind = self.watches.blind()
-        seen = [t for t in targets if not blind or not blind & _needs(self.workload(t.key))]
-        if len(seen) < len(targets):
-            extra = {"resources": sorted(blind), "workloads": len(targets) - len(seen)}
+        missing = {target.key: blind for target in targets if (blind := self.not_watched(target.key))}
+        if missing:
+            extra = {"resources": sorted(frozenset().union(*missing.values())), "workloads": len(missing)}
             logger.warning("cluster_watch_blind", extra=extra)
-        return self.metrics.observe(seen, now)
+        return self.metrics.observe([target for target in targets if target.key not in missing], now)
 
     def load_between(
         self, targets: Sequence[Target], *, start: datetime, end: datetime, step: timedelta, now: datetime

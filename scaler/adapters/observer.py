@@ -18,6 +18,7 @@ from scaler.adapters.load_history import Sample, SeenHistory
 from scaler.adapters.promql import THROTTLED_RATIO
 from scaler.domain import FloatArray, MetricsUnavailable, Observation, ScalerError, Target, TargetKey
 from scaler.kube.objects import PodObject
+from scaler.targets.view import PodLookup, living_pods
 from scaler.targets.workload import Metric, Workload
 
 PodName: TypeAlias = tuple[str, str]  # namespace, name
@@ -77,14 +78,8 @@ class PodLoads(Protocol):
         """
 
 
-class PodView(Protocol):
+class PodView(PodLookup, Protocol):
     """The cluster's pods, from watches; nothing here waits for the network."""
-
-    def pods_with(self, namespace: str, labels: dict[str, str]) -> Collection[PodObject]:
-        """Living pods that carry all these labels."""
-
-    def pods_owned(self, namespace: str, owner: str) -> Collection[PodObject]:
-        """Living pods of a Deployment or StatefulSet, named `kind/name`."""
 
     def pod(self, namespace: str, name: str) -> PodObject | None:
         """One pod, living, finished, or deleted within the last five minutes."""
@@ -196,7 +191,7 @@ class Observer:
         samples: dict[TargetKey, Sample] = {}
         for metric, members in by_metric.items():
             signals = self._signals(metric, members, now)
-            living = {workload.key: self._living(workload) for workload in members}
+            living = {workload.key: living_pods(self.pods, workload.pods) for workload in members}
             gone = self._gone(members, living.values(), signals.samples)
             for workload in members:
                 pods = self._sorted(living[workload.key], gone.get(workload.key, ()), now)
@@ -238,12 +233,6 @@ class Observer:
         except MetricsUnavailable as error:
             logger.warning("metric_unavailable", extra={"metric": metric, "error": str(error)})
         return _Signals(samples, throttled, held, now)
-
-    def _living(self, workload: Workload) -> list[PodObject]:
-        namespace, group = workload.pods.namespace, workload.pods
-        if group.owners:
-            return [pod for owner in group.owners for pod in self.pods.pods_owned(namespace, owner)]
-        return list(self.pods.pods_with(namespace, dict(group.labels)))
 
     def _gone(
         self, workloads: Sequence[Workload], living: Iterable[Iterable[PodObject]], samples: PodSamples

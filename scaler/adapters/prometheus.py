@@ -37,6 +37,7 @@ from scaler.adapters.load_history import Columns, Fetched
 from scaler.adapters.observer import PodName, PodSamples
 from scaler.adapters.promql import Preset, SeriesName, Signal
 from scaler.domain import FloatArray, MetricsUnavailable
+from scaler.live_config import LiveConfig
 from scaler.targets.workload import Metric, PodGroup
 
 CONNECT_TIMEOUT_SECONDS: Final = 2.0
@@ -98,6 +99,21 @@ class Connection:
             raise ValueError(f"{times}; accepted is 0 < timeout_seconds <= budget_seconds")
         if self.ca_file is not None and self.insecure:
             raise ValueError("ca_file and insecure exclude each other; leave one out")
+
+
+def connection_of(live: LiveConfig, url: str) -> Connection:
+    """Reach the server at `url` the way that a scaler is told to.
+
+    Raises:
+        ValueError: Nothing could ever be reached that way.
+    """
+    return Connection(
+        url,
+        bearer_token_file=Path(live.prometheus_token_file) if live.prometheus_token_file else None,
+        headers=live.headers(),
+        ca_file=Path(live.prometheus_ca_file) if live.prometheus_ca_file else None,
+        insecure=live.prometheus_insecure,
+    )
 
 
 @dataclass(frozen=True, slots=True)

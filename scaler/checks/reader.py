@@ -6,12 +6,11 @@ What may not be read is told by the error that the API gives; what is absent is 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from scaler.adapters.kserve_forecaster import KServeForecaster
 from scaler.adapters.prometheus import PrometheusClient
@@ -22,7 +21,7 @@ from scaler.checks.kserve import KServeFacts
 from scaler.checks.sources import ForecasterFacts, PrometheusFacts
 from scaler.checks.workloads import OptedIn
 from scaler.domain import ForecastUnavailable, MetricsUnavailable
-from scaler.kube.api import Forbidden, Json, KubeApi, NotFound
+from scaler.kube.api import Forbidden, Json, KubeApi, NotFound, json_map
 from scaler.kube.cluster import Cluster
 from scaler.kube.facts import AUTOSCALER_MAP, KSERVE_MAP, OBSERVABILITY_MAP, SERVICE_ENTRY, FactsReader
 from scaler.kube.objects import HpaObject, ObjectRef, ScalableObject, ScaledObjectObject
@@ -105,14 +104,14 @@ def read_crd(api: KubeApi) -> CrdFacts | None:
         crd = api.get(CRDS, None, PREDICTIVE_SCALERS.full_name)
     except NotFound:
         return None
-    versions = [v for v in _map(crd.get("spec")).get("versions") or () if isinstance(v, dict)]
+    versions = [v for v in json_map(crd.get("spec")).get("versions") or () if isinstance(v, dict)]
     ours = next((v for v in versions if v.get("name") == PREDICTIVE_SCALERS.version), {})
-    schema = _map(_map(_map(ours.get("schema")).get("openAPIV3Schema")).get("properties"))
-    labels = _map(_map(crd.get("metadata")).get("labels"))
+    schema = json_map(json_map(json_map(ours.get("schema")).get("openAPIV3Schema")).get("properties"))
+    labels = json_map(json_map(crd.get("metadata")).get("labels"))
     return CrdFacts(
         served=tuple(str(v.get("name")) for v in versions if v.get("served")),
-        spec_fields=frozenset(_map(_map(schema.get("spec")).get("properties"))),
-        status_fields=frozenset(_map(_map(schema.get("status")).get("properties"))),
+        spec_fields=frozenset(json_map(json_map(schema.get("spec")).get("properties"))),
+        status_fields=frozenset(json_map(json_map(schema.get("status")).get("properties"))),
         release=str(labels.get("app.kubernetes.io/version") or ""),
     )
 
@@ -132,13 +131,14 @@ def read_installed(api: KubeApi, where: Collection[str]) -> Installed | None:
         found = [item for listing in lists for item in listing.items]
     if not found:
         return None
-    item = next((i for i in found if _map(i.get("metadata")).get("namespace") in where), found[0])
-    metadata, spec = _map(item.get("metadata")), _map(item.get("spec"))
+    item = next((i for i in found if json_map(i.get("metadata")).get("namespace") in where), found[0])
+    metadata, template = json_map(item.get("metadata")), json_map(json_map(item.get("spec")).get("template"))
+    pod = json_map(template.get("spec"))
     return Installed(
         namespace=str(metadata.get("namespace")),
         name=str(metadata.get("name")),
-        service_account=str(_map(_map(spec.get("template")).get("spec")).get("serviceAccountName") or "default"),
-        ready=int(_map(item.get("status")).get("readyReplicas") or 0),
+        service_account=str(pod.get("serviceAccountName") or "default"),
+        ready=int(json_map(item.get("status")).get("readyReplicas") or 0),
     )
 
 
@@ -196,7 +196,7 @@ def read_kserve(api: KubeApi, facts: FactsReader, namespace: str, groups: Collec
     """
     if "serving.kserve.io" not in groups:
         return None
-    data = _map(_get(api, CONFIG_MAPS, namespace, KSERVE_MAP).get("data"))
+    data = json_map(_get(api, CONFIG_MAPS, namespace, KSERVE_MAP).get("data"))
     controller = _get(api, DEPLOYMENTS, namespace, KSERVE_DEPLOYMENT)
     return KServeFacts(
         namespace=namespace,
@@ -217,8 +217,8 @@ def read_knative(api: KubeApi, facts: FactsReader, namespace: str, groups: Colle
     return KnativeFacts(
         namespace=namespace,
         version=facts.facts.knative_version,
-        autoscaler=_map(_get(api, CONFIG_MAPS, namespace, AUTOSCALER_MAP).get("data")),
-        observability=_map(_get(api, CONFIG_MAPS, namespace, OBSERVABILITY_MAP).get("data")),
+        autoscaler=json_map(_get(api, CONFIG_MAPS, namespace, AUTOSCALER_MAP).get("data")),
+        observability=json_map(_get(api, CONFIG_MAPS, namespace, OBSERVABILITY_MAP).get("data")),
     )
 
 
@@ -274,7 +274,7 @@ def read_workloads(
     try:
         cluster.wait_synced(SYNC_SECONDS)
         found = Discovery(cluster).discover(now)
-        troubles = cluster.problems(time.monotonic())
+        troubles = cluster.problems()
     finally:
         stop.set()
     hpas = tuple(cluster.hpas())
@@ -331,7 +331,7 @@ def _ask(api: KubeApi, attributes: Json, subject: Json | None) -> bool:
         "kind": resource.kind,
         "spec": {"resourceAttributes": attributes, **(subject or {})},
     }
-    return _map(api.create(resource, None, review).get("status")).get("allowed") is True
+    return json_map(api.create(resource, None, review).get("status")).get("allowed") is True
 
 
 def _get(api: KubeApi, resource: Resource, namespace: str, name: str) -> Json:
@@ -343,9 +343,5 @@ def _get(api: KubeApi, resource: Resource, namespace: str, name: str) -> Json:
 
 
 def _image(deployment: Json) -> str:
-    pod = _map(_map(_map(deployment.get("spec")).get("template")).get("spec"))
-    return next((str(_map(container).get("image") or "") for container in pod.get("containers") or ()), "")
-
-
-def _map(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+    pod = json_map(json_map(json_map(deployment.get("spec")).get("template")).get("spec"))
+    return next((str(json_map(container).get("image") or "") for container in pod.get("containers") or ()), "")

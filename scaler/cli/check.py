@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from importlib import metadata
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -17,7 +16,7 @@ from rich.table import Table
 
 from scaler.adapters.forecast_contract import CONTRACT
 from scaler.adapters.kserve_forecaster import KServeForecaster
-from scaler.adapters.prometheus import Connection, PrometheusClient
+from scaler.adapters.prometheus import Connection, PrometheusClient, connection_of
 from scaler.adapters.v2_client import InvalidEndpoint
 from scaler.checks import access, knative, kserve, reader, sources, workloads
 from scaler.checks.finding import Finding, Level, warning
@@ -37,7 +36,6 @@ from scaler.cli.status import console
 from scaler.domain import ScalerError
 from scaler.kube.api import KubeApi
 from scaler.kube.facts import FactsReader
-from scaler.live_config import LiveConfig
 from scaler.settings import SettingsError, load_settings
 from scaler.targets.annotations import SETTINGS
 
@@ -207,7 +205,7 @@ def _wishes(namespace: str | None, prometheus_url: str, forecaster_url: str) -> 
     """
     try:
         live = load_settings().live
-        prometheus = _connection(live, prometheus_url) if prometheus_url else None
+        prometheus = connection_of(live, prometheus_url) if prometheus_url else None
         forecaster = None
         if forecaster_url:
             forecaster = KServeForecaster(forecaster_url, host=live.forecaster_host, deadline=FORECASTER_DEADLINE)
@@ -219,16 +217,6 @@ def _wishes(namespace: str | None, prometheus_url: str, forecaster_url: str) -> 
         prometheus=prometheus,
         forecaster=forecaster,
         forecaster_url=forecaster_url,
-    )
-
-
-def _connection(live: LiveConfig, url: str) -> Connection:
-    return Connection(
-        url,
-        bearer_token_file=Path(live.prometheus_token_file) if live.prometheus_token_file else None,
-        headers=live.headers(),
-        ca_file=Path(live.prometheus_ca_file) if live.prometheus_ca_file else None,
-        insecure=live.prometheus_insecure,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from scaler.cli.session import BadInput, NotInstalled
-from scaler.kube.api import KubeApi, NotFound
+from scaler.kube.api import KubeApi, NotFound, json_map
 from scaler.kube.objects import ObjectRef, PredictiveScalerObject, predictive_scaler_object
 from scaler.kube.resources import (
     DEPLOYMENTS,
@@ -145,7 +145,7 @@ def _foreign(api: KubeApi, kind: str) -> Resource | None:
     if not dot:
         return None
     try:
-        preferred = _map(api.get_path(f"/apis/{group}").get("preferredVersion"))
+        preferred = json_map(api.get_path(f"/apis/{group}").get("preferredVersion"))
         version = str(preferred.get("version") or "")
         listed = api.get_path(f"/apis/{group}/{version}").get("resources")
     except NotFound:
@@ -155,7 +155,3 @@ def _foreign(api: KubeApi, kind: str) -> Resource | None:
         if name in names and "/" not in str(entry.get("name")):
             return Resource(group, version, str(entry["name"]), str(entry.get("kind")))
     return None
-
-
-def _map(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from scaler.domain import Mode, Reason
-from scaler.kube.api import Json
+from scaler.kube.api import Json, json_map, json_maps
 from scaler.kube.objects import ObjectRef, PredictiveScalerObject, time_of
 from scaler.kube.predictive_scaler import memory_from_json
 from scaler.policy import Trajectory
@@ -149,8 +149,8 @@ def record_of(scaler: PredictiveScalerObject) -> Record:
         scale_down_paused=spec.get("scaleDownPaused") is True,
         seen=bool(status.get("components") or status.get("conditions")),
         current=_int(status.get("observedGeneration")) == scaler.meta.generation,
-        conditions=tuple(_condition(c) for c in _maps(status.get("conditions"))),
-        components=tuple(_component(c) for c in _maps(status.get("components"))),
+        conditions=tuple(_condition(c) for c in json_maps(status.get("conditions"))),
+        components=tuple(_component(c) for c in json_maps(status.get("components"))),
     )
 
 
@@ -184,8 +184,8 @@ def _component(item: Json) -> ComponentRecord:
 
 
 def _lead_time(value: Any) -> LeadTimeRecord:
-    item = _map(value)
-    stages = {name: _float(seconds) for name, seconds in _map(item.get("stages")).items()}
+    item = json_map(value)
+    stages = {name: _float(seconds) for name, seconds in json_map(item.get("stages")).items()}
     return LeadTimeRecord(
         p50_seconds=_float(item.get("p50Seconds")),
         p90_seconds=_float(item.get("p90Seconds")),
@@ -195,7 +195,7 @@ def _lead_time(value: Any) -> LeadTimeRecord:
 
 
 def _change(value: Any) -> ChangeRecord | None:
-    item = _map(value)
+    item = json_map(value)
     if not item:
         return None
     return ChangeRecord(
@@ -229,11 +229,3 @@ def _float(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None
-
-
-def _map(value: Any) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _maps(value: Any) -> list[Json]:
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []

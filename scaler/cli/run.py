@@ -9,9 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from types import FrameType
 from typing import Annotated, Final
 
@@ -21,10 +20,11 @@ from scaler.adapters.kserve_forecaster import KServeForecaster
 from scaler.adapters.load_history import LoadHistory, SeenHistory
 from scaler.adapters.metrics_server import MetricsServerLoads
 from scaler.adapters.observer import LoadSource, Observer, PodLoads
-from scaler.adapters.prometheus import Connection, PrometheusClient, PrometheusLoads
+from scaler.adapters.prometheus import PrometheusClient, PrometheusLoads, connection_of
 from scaler.adapters.promql import Preset
 from scaler.adapters.seasonal import SeasonalForecaster
 from scaler.cli.beside import BesideExecutor
+from scaler.cli.session import EXIT_BAD_INPUT, EXIT_NO_CLUSTER, now
 from scaler.cli.turns import Turns
 from scaler.domain import ScalerError, TargetKey
 from scaler.exposition import Exposition, serve
@@ -33,7 +33,7 @@ from scaler.kube.cluster import Cluster
 from scaler.kube.events import EventSink
 from scaler.kube.facts import FactsReader
 from scaler.kube.lease import Leadership, LeaseConfig, identity_of
-from scaler.kube.objects import InferenceServiceObject, PodObject
+from scaler.kube.objects import InferenceServiceObject
 from scaler.live import LiveParts, LiveScaler
 from scaler.live_config import LiveConfig
 from scaler.settings import Settings, SettingsError, load_settings
@@ -43,11 +43,10 @@ from scaler.targets.peaks import PeakReplicas
 from scaler.targets.record import RecorderConfig, Sources, StatusRecorder
 from scaler.targets.release import Releaser
 from scaler.targets.stages import Stages, start_durations, start_stages
+from scaler.targets.view import living_pods
 from scaler.targets.workload import Workload
 from scaler.telemetry import configure_logging
 
-EXIT_BAD_INPUT: Final = 2
-EXIT_UNAVAILABLE: Final = 3
 STALLED_TICKS: Final = 5  # without a tick that ended, the process is not well
 FIRST_LOOK_SECONDS: Final = 60.0
 # For the collector of cycles: what is kept of a large cluster lives long, and each look at all of it takes 0.1 s.
@@ -81,7 +80,7 @@ def run_command(
     except SettingsError as exc:
         raise _failed(str(exc), EXIT_BAD_INPUT) from exc
     except NoCluster as exc:
-        raise _failed(str(exc), EXIT_UNAVAILABLE) from exc
+        raise _failed(str(exc), EXIT_NO_CLUSTER) from exc
     process = Process(api, settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, process.end)
@@ -119,7 +118,7 @@ class Process:
         self._leadership = Leadership(
             api,
             LeaseConfig(live.pod_namespace, live.lease_name, identity_of(live.pod_name)),
-            wall_clock=_now,
+            wall_clock=now,
         )
         self._leadership.on_started = self._turns.hurry
         self._events = EventSink(api, instance=live.pod_name, held=self._leadership.held)
@@ -143,7 +142,7 @@ class Process:
             self._live.http_port, self._exposition.registry, healthy=self._health, ready=self._readiness
         ) if self._live.http_port else None  # fmt: skip
         if not self._cluster.wait_synced(FIRST_LOOK_SECONDS):
-            logger.warning("cluster_not_synced", extra={"problems": list(self._problems())})
+            logger.warning("cluster_not_synced", extra={"problems": list(self._cluster.problems())})
         while not self._turns.ended.is_set():
             self._turns.begin()
             self._come_around()
@@ -166,11 +165,11 @@ class Process:
         try:
             if self._leadership.held():
                 with self._exposition.tick_seconds.time():
-                    self._scaler.tick(_now())
+                    self._scaler.tick(now())
             else:
-                self._scaler.stand_by(_now())
+                self._scaler.stand_by(now())
         except ScalerError as error:
-            extra = {"error": str(error), "problems": list(self._problems())}
+            extra = {"error": str(error), "problems": list(self._cluster.problems())}
             logger.warning("tick_held", extra=extra)
         except Exception:
             self._exposition.tick_errors.inc()
@@ -247,25 +246,15 @@ class Process:
 
     def _unwatched(self, key: TargetKey) -> Trouble | None:
         """Say what of a workload may not be seen; it holds until then."""
-        blind = self._scaler.not_watched(key)
-        said = [problem for problem in self._problems() if problem.partition(":")[0] in blind] if blind else []
-        return Trouble("NotWatched", "; ".join(said), _now()) if said else None
-
-    def _pods(self, workload: Workload) -> Collection[PodObject]:
-        group = workload.pods
-        if group.owners:
-            return [pod for owner in group.owners for pod in self._cluster.pods_owned(group.namespace, owner)]
-        return self._cluster.pods_with(group.namespace, dict(group.labels))
+        said = self._cluster.problems(self._scaler.not_watched(key))
+        return Trouble("NotWatched", "; ".join(said), now()) if said else None
 
     def _starts_seen(self, key: TargetKey) -> tuple[timedelta, ...]:
         workload = self._workload(key)
-        return start_durations(self._pods(workload)) if workload is not None else ()
+        return start_durations(living_pods(self._cluster, workload.pods)) if workload is not None else ()
 
     def _stages(self, workload: Workload) -> Stages | None:
-        return start_stages(self._pods(workload))
-
-    def _problems(self) -> tuple[str, ...]:
-        return self._cluster.problems(time.monotonic())
+        return start_stages(living_pods(self._cluster, workload.pods))
 
     def _health(self) -> str | None:
         # The first look at a large cluster may take a minute before there is any tick.
@@ -273,20 +262,15 @@ class Process:
         return self._pulse.problem(longest)
 
     def _readiness(self) -> str | None:
-        return None if self._cluster.synced() else "; ".join(self._problems()) or "the cluster is not listed yet"
+        if self._cluster.synced():
+            return None
+        return "; ".join(self._cluster.problems()) or "the cluster is not listed yet"
 
 
 def _prometheus(live: LiveConfig) -> PrometheusLoads:
-    timeout = live.prometheus_timeout.total_seconds()
-    connection = Connection(
-        live.prometheus_url,
-        bearer_token_file=Path(live.prometheus_token_file) if live.prometheus_token_file else None,
-        headers=live.headers(),
-        ca_file=Path(live.prometheus_ca_file) if live.prometheus_ca_file else None,
-        insecure=live.prometheus_insecure,
-        timeout_seconds=timeout,
-        budget_seconds=max(timeout, 4.5),
-    )
+    timeout, connection = live.prometheus_timeout.total_seconds(), connection_of(live, live.prometheus_url)
+    budget = max(timeout, connection.budget_seconds)
+    connection = replace(connection, timeout_seconds=timeout, budget_seconds=budget)
     presets = [Preset(name, query) for name, query in live.presets().items()]
     return PrometheusLoads(PrometheusClient(connection), rate_window=live.rate_window, presets=presets)
 
@@ -304,10 +288,6 @@ def _standby_sampling(observer: Observer) -> Callable[[Collection[Workload], dat
 
 def _observe(observer: Observer, workloads: Collection[Workload], now: datetime) -> None:
     observer.observe([workload.target for workload in workloads], now)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251 - here time enters; everything below takes it as an argument
 
 
 def _failed(message: str, code: int) -> typer.Exit:

@@ -405,6 +405,16 @@ def connect(
     return KubeApi(client.ApiClient(configuration), user_agent=user_agent)
 
 
+def json_map(value: Any) -> Json:
+    """Take a JSON object for what it is, and anything else for an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def json_maps(value: Any) -> list[Json]:
+    """Take the objects of a JSON list; anything else holds none."""
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
 def _lines(response: urllib3.HTTPResponse) -> Iterator[bytes]:
     """Split a stream into its lines."""
     rest = b""
@@ -421,7 +431,7 @@ def _decoded(body: bytes) -> Json:
         value = json.loads(body) if body else {}
     except ValueError as exc:
         raise Unreachable(f"the API server answered no JSON: {exc}") from exc
-    return value if isinstance(value, dict) else {}
+    return json_map(value)
 
 
 def _status_of(response: urllib3.HTTPResponse) -> Json:

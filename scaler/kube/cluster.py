@@ -178,9 +178,15 @@ class Cluster:
         now = self._clock()
         return frozenset(r.resource.full_name for r in self._reflectors if r.blind(now))
 
-    def problems(self, now: float) -> tuple[str, ...]:
-        """Say which watches are not synced, stale or forbidden, each in a sentence; `now` is on the monotonic clock."""
-        return tuple(problem for reflector in self._reflectors if (problem := reflector.problem(now)))
+    def problems(self, only: Collection[str] | None = None) -> tuple[str, ...]:
+        """Say which watches are not synced, stale or forbidden, each in a sentence.
+
+        Args:
+            only: Full names of the resources to speak of; None for all.
+        """
+        now = self._clock()
+        asked = (r for r in self._reflectors if only is None or r.resource.full_name in only)
+        return tuple(problem for reflector in asked if (problem := reflector.problem(now)))
 
     @property
     def facts(self) -> ClusterFacts:

@@ -6,7 +6,7 @@ A field that is missing or of another type becomes None or empty; reading never 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from kubernetes.utils.quantity import parse_quantity
 
-from scaler.kube.api import Json
+from scaler.kube.api import Json, json_map, json_maps
 
 ANNOTATION_PREFIX: Final = "ai-hpa.dev/"
 CONFIGURATION_LABEL: Final = "serving.knative.dev/configuration"  # on Revisions and their pods
@@ -312,8 +312,8 @@ class MetadataObject:
 
 def meta_of(item: Json) -> Meta:
     """Read the metadata of any object."""
-    metadata = _map(item.get("metadata"))
-    owner = next((o for o in _maps(metadata.get("ownerReferences")) if o.get("controller")), None)
+    metadata = json_map(item.get("metadata"))
+    owner = next((o for o in json_maps(metadata.get("ownerReferences")) if o.get("controller")), None)
     namespace = str(metadata.get("namespace") or "")
     return Meta(
         namespace=namespace,
@@ -323,12 +323,12 @@ def meta_of(item: Json) -> Meta:
         generation=_int(metadata.get("generation")) or 0,
         annotations={
             name: str(value)
-            for name, value in _map(metadata.get("annotations")).items()
+            for name, value in json_map(metadata.get("annotations")).items()
             if name.startswith(_KEPT_ANNOTATIONS)
         },
         labels={
             name: str(value)
-            for name, value in _map(metadata.get("labels")).items()
+            for name, value in json_map(metadata.get("labels")).items()
             if not name.startswith(_DROPPED_LABELS)
         },
         owner=_owner(owner, namespace) if owner is not None else None,
@@ -344,16 +344,16 @@ def metadata_object(item: Json) -> MetadataObject:
 
 def pod_object(item: Json) -> PodObject:
     """Read a pod."""
-    status, spec = _map(item.get("status")), _map(item.get("spec"))
-    conditions = {c.get("type"): c for c in _maps(status.get("conditions"))}
+    status, spec = json_map(item.get("status")), json_map(item.get("spec"))
+    conditions = {c.get("type"): c for c in json_maps(status.get("conditions"))}
     ready, scheduled = conditions.get("Ready", {}), conditions.get("PodScheduled", {})
-    running = [_map(_map(c.get("state")).get("running")) for c in _maps(status.get("containerStatuses"))]
+    running = [json_map(json_map(c.get("state")).get("running")) for c in json_maps(status.get("containerStatuses"))]
     starts = [time_of(state.get("startedAt")) for state in running]
     known = [start for start in starts if start is not None]
     return PodObject(
         meta=meta_of(item),
         ready_since=time_of(ready.get("lastTransitionTime")) if ready.get("status") == "True" else None,
-        started_at=max(known) if known and len(known) == len(_maps(spec.get("containers"))) else None,
+        started_at=max(known) if known and len(known) == len(json_maps(spec.get("containers"))) else None,
         scheduled_at=time_of(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None,
         finished=status.get("phase") in {"Succeeded", "Failed"},
         amounts=amounts_of(spec),
@@ -362,7 +362,7 @@ def pod_object(item: Json) -> PodObject:
 
 def scalable_object(kind: str, item: Json) -> ScalableObject:
     """Read a Deployment or a StatefulSet."""
-    spec, status = _map(item.get("spec")), _map(item.get("status"))
+    spec, status = json_map(item.get("spec")), json_map(item.get("status"))
     replicas = _int(spec.get("replicas"))
     policy = spec.get("podManagementPolicy") or "OrderedReady"
     return ScalableObject(
@@ -374,20 +374,20 @@ def scalable_object(kind: str, item: Json) -> ScalableObject:
         updated_replicas=_int(status.get("updatedReplicas")) or 0,
         ready_replicas=_int(status.get("readyReplicas")) or 0,
         ordered_ready=kind == "StatefulSet" and policy == "OrderedReady",
-        amounts=amounts_of(_map(_map(spec.get("template")).get("spec"))),
-        match_labels={k: str(v) for k, v in _map(_map(spec.get("selector")).get("matchLabels")).items()},
+        amounts=amounts_of(json_map(json_map(spec.get("template")).get("spec"))),
+        match_labels={k: str(v) for k, v in json_map(json_map(spec.get("selector")).get("matchLabels")).items()},
     )
 
 
 def hpa_object(item: Json) -> HpaObject:
     """Read a HorizontalPodAutoscaler of `autoscaling/v2`."""
-    meta, spec, status = meta_of(item), _map(item.get("spec")), _map(item.get("status"))
+    meta, spec, status = meta_of(item), json_map(item.get("spec")), json_map(item.get("status"))
     return HpaObject(
         meta=meta,
-        scale_target=_target(_map(spec.get("scaleTargetRef")), meta.namespace),
+        scale_target=_target(json_map(spec.get("scaleTargetRef")), meta.namespace),
         min_replicas=_int(spec.get("minReplicas")),
         max_replicas=_int(spec.get("maxReplicas")) or 0,
-        metrics=tuple(m for m in map(_metric_target, _maps(spec.get("metrics"))) if m is not None),
+        metrics=tuple(m for m in map(_metric_target, json_maps(spec.get("metrics"))) if m is not None),
         current_replicas=_int(status.get("currentReplicas")) or 0,
         desired_replicas=_int(status.get("desiredReplicas")) or 0,
     )
@@ -395,41 +395,43 @@ def hpa_object(item: Json) -> HpaObject:
 
 def scaled_object(item: Json) -> ScaledObjectObject:
     """Read a KEDA ScaledObject."""
-    meta, spec, status = meta_of(item), _map(item.get("spec")), _map(item.get("status"))
-    named = str(_map(_map(_map(spec.get("advanced")).get("horizontalPodAutoscalerConfig"))).get("name") or "")
+    meta, spec, status = meta_of(item), json_map(item.get("spec")), json_map(item.get("status"))
+    named = str(
+        json_map(json_map(json_map(spec.get("advanced")).get("horizontalPodAutoscalerConfig"))).get("name") or ""
+    )
     pauses = ("autoscaling.keda.sh/paused", "autoscaling.keda.sh/paused-replicas")
     return ScaledObjectObject(
         meta=meta,
-        scale_target=_target(_map(spec.get("scaleTargetRef")), meta.namespace),
+        scale_target=_target(json_map(spec.get("scaleTargetRef")), meta.namespace),
         min_replicas=_int(spec.get("minReplicaCount")),
         max_replicas=_int(spec.get("maxReplicaCount")),
         hpa_name=str(status.get("hpaName") or named or f"keda-hpa-{meta.name}"),
         paused=any(meta.annotations.get(name, "false") != "false" for name in pauses),
-        trigger_types=tuple(str(t.get("type") or "") for t in _maps(spec.get("triggers"))),
+        trigger_types=tuple(str(t.get("type") or "") for t in json_maps(spec.get("triggers"))),
     )
 
 
 def vpa_object(item: Json) -> VpaObject:
     """Read a VerticalPodAutoscaler; without an update policy it acts, for that is its default."""
-    meta, spec = meta_of(item), _map(item.get("spec"))
+    meta, spec = meta_of(item), json_map(item.get("spec"))
     return VpaObject(
         meta=meta,
-        scale_target=_target(_map(spec.get("targetRef")), meta.namespace),
-        update_mode=str(_map(spec.get("updatePolicy")).get("updateMode") or "Auto"),
+        scale_target=_target(json_map(spec.get("targetRef")), meta.namespace),
+        update_mode=str(json_map(spec.get("updatePolicy")).get("updateMode") or "Auto"),
     )
 
 
 def inference_service_object(item: Json) -> InferenceServiceObject:
     """Read an InferenceService."""
-    meta, spec, status = meta_of(item), _map(item.get("spec")), _map(item.get("status"))
-    statuses = _map(status.get("components"))
+    meta, spec, status = meta_of(item), json_map(item.get("spec")), json_map(item.get("status"))
+    statuses = json_map(status.get("components"))
     components = {
-        component: _component(_map(spec.get(component.value)), _map(statuses.get(component.value)))
+        component: _component(json_map(spec.get(component.value)), json_map(statuses.get(component.value)))
         for component in Component
         if isinstance(spec.get(component.value), dict)
     }
     mode = meta.annotations.get("serving.kserve.io/deploymentMode") or status.get("deploymentMode")
-    conditions = {c.get("type"): c.get("status") for c in _maps(status.get("conditions"))}
+    conditions = {c.get("type"): c.get("status") for c in json_maps(status.get("conditions"))}
     return InferenceServiceObject(
         meta=meta,
         components=components,
@@ -449,8 +451,8 @@ def deployment_mode(name: Any) -> str | None:
 
 def revision_object(item: Json) -> RevisionObject:
     """Read a Knative Revision."""
-    meta, spec, status = meta_of(item), _map(item.get("spec")), _map(item.get("status"))
-    conditions = {c.get("type"): c.get("status") for c in _maps(status.get("conditions"))}
+    meta, spec, status = meta_of(item), json_map(item.get("spec")), json_map(item.get("status"))
+    conditions = {c.get("type"): c.get("status") for c in json_maps(status.get("conditions"))}
     prefix = "autoscaling.knative.dev/"
     return RevisionObject(
         meta=meta,
@@ -468,12 +470,12 @@ def revision_object(item: Json) -> RevisionObject:
 
 def predictive_scaler_object(item: Json) -> PredictiveScalerObject:
     """Read a PredictiveScaler."""
-    meta, spec = meta_of(item), _map(item.get("spec"))
+    meta, spec = meta_of(item), json_map(item.get("spec"))
     return PredictiveScalerObject(
         meta=meta,
-        target=_target(_map(spec.get("targetRef")), meta.namespace),
+        target=_target(json_map(spec.get("targetRef")), meta.namespace),
         spec=spec,
-        status=_map(item.get("status")),
+        status=json_map(item.get("status")),
     )
 
 
@@ -483,8 +485,8 @@ def amounts_of(pod_spec: Json) -> Amounts:
     A total that leaves out a container would be too small to divide load by, so one silent container makes it None.
     A request that is missing where a limit stands equals the limit, as the API server defaults it.
     """
-    sidecars = [c for c in _maps(pod_spec.get("initContainers")) if c.get("restartPolicy") == "Always"]
-    containers = [*_maps(pod_spec.get("containers")), *sidecars]
+    sidecars = [c for c in json_maps(pod_spec.get("initContainers")) if c.get("restartPolicy") == "Always"]
+    containers = [*json_maps(pod_spec.get("containers")), *sidecars]
 
     def total(section: str, name: str) -> float | None:
         values = [_quantity(container, section, name) for container in containers]
@@ -527,13 +529,15 @@ def _component(spec: Json, status: Json) -> ComponentObject:
         container_concurrency=hard or None,
         canary_traffic_percent=_int(spec.get("canaryTrafficPercent")),
         amounts=_component_amounts(spec),
-        annotations={k: str(v) for k, v in _map(spec.get("annotations")).items() if k.startswith(_KEPT_ANNOTATIONS)},
+        annotations={
+            k: str(v) for k, v in json_map(spec.get("annotations")).items() if k.startswith(_KEPT_ANNOTATIONS)
+        },
         status=ComponentStatus(
             latest_ready_revision=str(status.get("latestReadyRevision") or ""),
             latest_created_revision=str(status.get("latestCreatedRevision") or ""),
             traffic=tuple(
                 (str(t.get("revisionName") or ""), percent)
-                for t in _maps(status.get("traffic"))
+                for t in json_maps(status.get("traffic"))
                 if (percent := _int(t.get("percent")) or 0) > 0
             ),
         ),
@@ -550,8 +554,8 @@ def _component_amounts(spec: Json) -> Amounts:
 
 def _metric_target(metric: Json) -> MetricTarget | None:
     source = str(metric.get("type") or "")
-    body = _map(metric.get(source[:1].lower() + source[1:]))
-    target = _map(body.get("target"))
+    body = json_map(metric.get(source[:1].lower() + source[1:]))
+    target = json_map(body.get("target"))
     kind = str(target.get("type") or "")
     value = {
         "Utilization": _float(target.get("averageUtilization")),
@@ -560,7 +564,7 @@ def _metric_target(metric: Json) -> MetricTarget | None:
     }.get(kind)
     if value is None:
         return None
-    return MetricTarget(source, str(body.get("name") or _map(body.get("metric")).get("name") or ""), kind, value)
+    return MetricTarget(source, str(body.get("name") or json_map(body.get("metric")).get("name") or ""), kind, value)
 
 
 def _target(reference: Json, namespace: str) -> ObjectRef:
@@ -583,20 +587,11 @@ def _owner(reference: Json, namespace: str) -> ObjectRef:
 
 
 def _quantity(container: Json, section: str, name: str) -> float | None:
-    resources = _map(container.get("resources"))
-    value = quantity(_map(resources.get(section)).get(name))
+    resources = json_map(container.get("resources"))
+    value = quantity(json_map(resources.get(section)).get(name))
     if value is None and section == "requests":
-        return quantity(_map(resources.get("limits")).get(name))
+        return quantity(json_map(resources.get("limits")).get(name))
     return value
-
-
-def _map(value: Any) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _maps(value: Any) -> list[Json]:
-    entries: Iterable[Any] = value if isinstance(value, list) else ()
-    return [entry for entry in entries if isinstance(entry, dict)]
 
 
 def _int(value: Any) -> int | None:

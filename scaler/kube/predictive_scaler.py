@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 
 from scaler.calibration import CalibrationState
 from scaler.controller import Memory
 from scaler.domain import Forecast, TargetKey
-from scaler.kube.api import Json
-from scaler.kube.objects import ObjectRef, time_of
+from scaler.kube.api import Json, json_map, json_maps
+from scaler.kube.objects import ObjectRef, PredictiveScalerObject, time_of
 from scaler.kube.resources import PREDICTIVE_SCALERS, Resource
 from scaler.policy import Trajectory
 
@@ -156,7 +156,7 @@ def memory_to_json(memory: Memory) -> Json:
 
 def memory_from_json(value: object) -> Memory | None:
     """Read what was learned; a part that is broken or foreign is missing, and None means that nothing is left."""
-    written = _map(value)
+    written = json_map(value)
     durations = _part(_durations, written.get("durationsSeconds"))
     memory = Memory(
         durations=durations if durations is not None else (),
@@ -174,7 +174,12 @@ def component_of(key: TargetKey, reference: ObjectRef) -> str:
 
 def component_statuses(status: Json) -> dict[str, Json]:
     """Give `status.components` by name; empty for a workload of one part."""
-    return {str(component.get("name") or ""): component for component in _maps(status.get("components"))}
+    return {str(component.get("name") or ""): component for component in json_maps(status.get("components"))}
+
+
+def component_status(scaler: PredictiveScalerObject | None, key: TargetKey, reference: ObjectRef) -> Json:
+    """Give what the status says of the component that a key stands for; empty where it says nothing."""
+    return component_statuses(scaler.status).get(component_of(key, reference), {}) if scaler is not None else {}
 
 
 def conditions_to_json(earlier: object, current: Sequence[Condition], *, generation: int, now: datetime) -> list[Json]:
@@ -186,7 +191,7 @@ def conditions_to_json(earlier: object, current: Sequence[Condition], *, generat
         generation: Of the object that they speak of.
         now: Time of a transition.
     """
-    standing = {str(condition.get("type")): condition for condition in _maps(earlier)}
+    standing = {str(condition.get("type")): condition for condition in json_maps(earlier)}
     for condition in current:
         before = standing.get(condition.type, {})
         changed = before.get("status") != condition.status or time_of(before.get("lastTransitionTime")) is None
@@ -231,7 +236,7 @@ def _place(entry: RestoreEntry) -> Json:
 
 
 def _entry(field_id: str, place: object, earlier: Json) -> RestoreEntry:
-    written = _map(place)
+    written = json_map(place)
     path = written.get("path")
     if not isinstance(path, list) or not path or not all(isinstance(step, str) and step for step in path):
         raise _Broken("no path")
@@ -267,7 +272,7 @@ def _durations(value: object) -> tuple[timedelta, ...]:
 
 
 def _calibration(value: object) -> CalibrationState:
-    written = _map(value)
+    written = json_map(value)
     offsets = _numbers(written.get("offsets"))
     if not offsets:
         raise _Broken("offsets")
@@ -281,7 +286,7 @@ def _calibration(value: object) -> CalibrationState:
 
 def _trajectory(value: object) -> Trajectory:
     """Build the forecast that a new leader goes on with: all that is known of it is its peaks at one level."""
-    written = _map(value)
+    written = json_map(value)
     level, origin = _level(written.get("level")), time_of(written.get("origin"))
     peaks, offsets = _numbers(written.get("peaks")), _numbers(written.get("offsets"))
     step = timedelta(seconds=_number(written.get("stepSeconds"), most=_LONGEST.total_seconds()))
@@ -346,14 +351,6 @@ def _rounded(value: float) -> float:
 
 def _json_map(text: str | None) -> Json:
     try:
-        return _map(json.loads(text or "{}"))
+        return json_map(json.loads(text or "{}"))
     except (ValueError, RecursionError):
         return {}
-
-
-def _map(value: Any) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _maps(value: Any) -> list[Json]:
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []

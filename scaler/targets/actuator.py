@@ -12,7 +12,7 @@ from scaler.domain import Mode, Target, TargetKey, TargetUnavailable
 from scaler.kube.api import Conflict, Forbidden, KubeError, ServerBusy, Unreachable
 from scaler.kube.events import EventType
 from scaler.kube.objects import PredictiveScalerObject
-from scaler.kube.predictive_scaler import RESTORE_FIELDS, RestoreEntry, component_of, component_statuses, restore_record
+from scaler.kube.predictive_scaler import RESTORE_FIELDS, RestoreEntry, component_status, restore_record
 from scaler.targets.fields import (
     EventPort,
     FieldState,
@@ -23,6 +23,7 @@ from scaler.targets.fields import (
     ensure_scaler,
     entry_of,
     is_newer,
+    leading,
     read_field,
     update_record,
     write_field,
@@ -95,6 +96,7 @@ class Actuator:
         self._view = view
         self._workload = workload
         self._held = held
+        self._check = leading(held)
         self._events = events
         self._written: dict[_FieldId, _Write] = {}
         self._earlier: dict[_FieldId, RestoreEntry] = {}
@@ -154,8 +156,7 @@ class Actuator:
         scaler = self._view.predictive_scaler(workload.key.namespace, workload.scaler_name)
         if scaler is None or scaler.status.get("mode") != Mode.ON.value:
             return None
-        component = component_statuses(scaler.status).get(component_of(workload.key, workload.reference), {})
-        said = component.get("floor")
+        said = component_status(scaler, workload.key, workload.reference).get("floor")
         return said if isinstance(said, int) and not isinstance(said, bool) else None
 
     def standing_floor(self, workload: Workload) -> int:
@@ -258,10 +259,6 @@ class Actuator:
             # Read once in a tick: the first floors of a thousand workloads would read a thousand records each.
             at, standing = self._standing = now, _standing_entries(self._view.predictive_scalers())
         return standing.get((field.namespace, field.id, field.uid))
-
-    def _check(self) -> None:
-        if not self._held():
-            raise NotLeader("this replica does not lead, or cannot be sure that it does; nothing was written")
 
     def _fresh(self, key: TargetKey, field: FloorField) -> FloorField:
         """Put our own newest write in place of what a watch that lags behind still shows."""

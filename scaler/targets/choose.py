@@ -170,9 +170,7 @@ def _refuse_owned_autoscaler(meta: Meta, reference: ObjectRef) -> None:
 
 def _refuse_owned_scalable(view: ClusterView, reference: ObjectRef) -> None:
     """Refuse a Deployment that KServe or Knative made."""
-    scalable = (
-        view.scalable(reference.kind, reference.namespace, reference.name) if scale.is_watched(reference) else None
-    )
+    scalable = scale.watched(view, reference)
     owner = scalable.meta.owner if scalable is not None else None
     if owner is not None and owner.kind in {INFERENCE_SERVICES.kind, REVISIONS.kind}:
         raise Refused(
@@ -182,7 +180,7 @@ def _refuse_owned_scalable(view: ClusterView, reference: ObjectRef) -> None:
 
 def _refuse_owned_target(view: ClusterView, target: ObjectRef, autoscaler: Autoscaler) -> None:
     """Refuse an autoscaler on a Deployment whose replicas KServe or Knative writes as well."""
-    scalable = view.scalable(target.kind, target.namespace, target.name) if scale.is_watched(target) else None
+    scalable = scale.watched(view, target)
     if scalable is None or scalable.meta.owner is None:
         return
     owner = scalable.meta.owner

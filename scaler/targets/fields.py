@@ -65,6 +65,16 @@ class NotLeader(TargetUnavailable):
     """This replica does not lead now, or cannot be sure that it does; nothing was written."""
 
 
+def leading(held: Callable[[], bool]) -> Callable[[], None]:
+    """Make the check that goes immediately before each write: it raises NotLeader where this replica does not lead."""
+
+    def check() -> None:
+        if not held():
+            raise NotLeader("this replica does not lead, or cannot be sure that it does; nothing was written")
+
+    return check
+
+
 @dataclass(frozen=True, slots=True)
 class FieldState:
     """A field as it was read just now.

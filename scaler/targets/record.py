@@ -18,10 +18,10 @@ from scaler.domain import Action, Decision, Mode, TargetKey
 from scaler.kube.api import Json, KubeError, ServerBusy, Unreachable
 from scaler.kube.events import EventType
 from scaler.kube.objects import ObjectRef
-from scaler.kube.predictive_scaler import component_of, component_statuses, memory_from_json, rfc3339
+from scaler.kube.predictive_scaler import component_status, memory_from_json, rfc3339
 from scaler.kube.resources import PREDICTIVE_SCALERS
 from scaler.targets.actuator import Trouble
-from scaler.targets.fields import EventPort, NotLeader, ObjectApi, ScalerView, ensure_scaler
+from scaler.targets.fields import EventPort, NotLeader, ObjectApi, ScalerView, ensure_scaler, leading
 from scaler.targets.stages import Stages
 from scaler.targets.status import Account, Part, Visible, change_message, looks_alike, status_of, visible, visible_in
 from scaler.targets.workload import Discovered, Refusal, Workload
@@ -107,6 +107,7 @@ class StatusRecorder:
         self._api = api
         self._view = view
         self._held = held
+        self._check = leading(held)
         self._events = events
         self._sources = sources
         self._config = config or RecorderConfig()
@@ -146,9 +147,7 @@ class StatusRecorder:
         if memory is not None or workload is None:
             return memory
         scaler = self._view.predictive_scaler(key.namespace, workload.scaler_name)
-        if scaler is not None:
-            component = component_statuses(scaler.status).get(component_of(key, workload.reference), {})
-            memory = memory_from_json(component.get("memory"))
+        memory = memory_from_json(component_status(scaler, key, workload.reference).get("memory"))
         if memory is not None and memory.durations:
             return memory
         seed = self._sources.seed(key)
@@ -309,10 +308,6 @@ class StatusRecorder:
 
     def _emit(self, about: Workload | Refusal, type_: EventType, reason: str, message: str, now: datetime) -> None:
         self._events.emit(about.reference, about.reference_uid, type=type_, reason=reason, message=message, now=now)
-
-    def _check(self) -> None:
-        if not self._held():
-            raise NotLeader("this replica does not lead, or cannot be sure that it does; nothing was written")
 
     def _forget(self, discovered: Discovered) -> None:
         """Forget workloads that left, and PredictiveScalers that are gone."""

@@ -24,6 +24,7 @@ from scaler.targets.fields import (
     ScalerView,
     TargetGone,
     field_of,
+    leading,
     read_field,
     update_record,
     write_field,
@@ -106,7 +107,7 @@ class Releaser:
         """Take what it works with; `held` is asked immediately before every write."""
         self._api = api
         self._view = view
-        self._held = held
+        self._check = leading(held)
         self._events = events
         self._retry_at: dict[tuple[str, str], datetime] = {}
         self._records: dict[tuple[str, str], PredictiveScalerObject] = {}
@@ -165,10 +166,6 @@ class Releaser:
                 kind, reason = EventType.NORMAL, "FloorReleased"
             if outcome is not Outcome.GONE:
                 self._events.emit(regarding, uid, type=kind, reason=reason, message=entry.message, now=now)
-
-    def _check(self) -> None:
-        if not self._held():
-            raise NotLeader("this replica does not lead, or cannot be sure that it does; nothing was written")
 
 
 def _by_scaler(

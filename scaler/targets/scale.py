@@ -22,6 +22,11 @@ def is_watched(reference: ObjectRef) -> bool:
     return reference.group == DEPLOYMENTS.group and reference.kind in SCALABLE_RESOURCES
 
 
+def watched(view: ClusterView, reference: ObjectRef) -> ScalableObject | None:
+    """Look a Deployment or a StatefulSet up; None for all other kinds, and where it is not there."""
+    return view.scalable(reference.kind, reference.namespace, reference.name) if is_watched(reference) else None
+
+
 def body_of(view: ClusterView, reference: ObjectRef) -> Body:
     """Read the pods of anything with a /scale.
 

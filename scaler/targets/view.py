@@ -18,11 +18,29 @@ from scaler.kube.objects import (
     ScaledObjectObject,
     VpaObject,
 )
+from scaler.targets.workload import PodGroup
 
-__all__ = ["ClusterFacts", "ClusterView", "ForeignScale"]
+__all__ = ["ClusterFacts", "ClusterView", "ForeignScale", "PodLookup", "living_pods"]
 
 
-class ClusterView(Protocol):
+class PodLookup(Protocol):
+    """Who finds living pods."""
+
+    def pods_with(self, namespace: str, labels: dict[str, str]) -> Collection[PodObject]:
+        """Living pods that carry all these labels."""
+
+    def pods_owned(self, namespace: str, owner: str) -> Collection[PodObject]:
+        """Living pods of a Deployment or StatefulSet, named `kind/name`."""
+
+
+def living_pods(pods: PodLookup, group: PodGroup) -> list[PodObject]:
+    """Find the living pods of a workload: by their owners where it names some, else by labels."""
+    if group.owners:
+        return [pod for owner in group.owners for pod in pods.pods_owned(group.namespace, owner)]
+    return list(pods.pods_with(group.namespace, dict(group.labels)))
+
+
+class ClusterView(PodLookup, Protocol):
     """One consistent enough look at the cluster; nothing here waits for the network."""
 
     @property
@@ -70,12 +88,6 @@ class ClusterView(Protocol):
 
     def predictive_scaler(self, namespace: str, name: str) -> PredictiveScalerObject | None:
         """One PredictiveScaler."""
-
-    def pods_with(self, namespace: str, labels: dict[str, str]) -> Collection[PodObject]:
-        """Living pods that carry all these labels."""
-
-    def pods_owned(self, namespace: str, owner: str) -> Collection[PodObject]:
-        """Living pods of a Deployment or StatefulSet, named `kind/name`."""
 
     def foreign_scale(self, target: ObjectRef) -> ForeignScale | None:
         """The /scale of a kind that is not watched, as last read; asking for it the first time has it read soon."""

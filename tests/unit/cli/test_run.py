@@ -20,7 +20,8 @@ from kubernetes import client
 from typer.testing import CliRunner, Result
 
 from scaler import exposition
-from scaler.cli.run import EXIT_BAD_INPUT, EXIT_UNAVAILABLE, Process, run_command
+from scaler.cli.run import Process, run_command
+from scaler.cli.session import EXIT_BAD_INPUT, EXIT_NO_CLUSTER
 from scaler.domain import TargetKey, TargetUnavailable
 from scaler.kube.api import KubeApi
 from scaler.settings import Settings, load_settings
@@ -127,7 +128,7 @@ def test_settings_that_cannot_be_used_end_it_with_all_of_them(monkeypatch: pytes
 def test_without_a_cluster_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     result = run()
-    assert result.exit_code == EXIT_UNAVAILABLE
+    assert result.exit_code == EXIT_NO_CLUSTER
     assert "KUBECONFIG" in result.output
 
 
@@ -220,7 +221,8 @@ def test_a_workload_whose_objects_may_not_be_watched_any_more_is_told_why(
         assert kube.wait(lambda: process._scaler.workload(TargetKey(**WEB)) is not None, SECONDS)
         assert process._unwatched(TargetKey(**WEB)) is None
     monkeypatch.setattr(process._cluster, "blind", lambda: frozenset({"deployments.apps"}))
-    monkeypatch.setattr(process._cluster, "problems", lambda now: (*said, "verticalpodautoscalers: stale"))
+    everything = {"deployments.apps": said[0], "verticalpodautoscalers": "verticalpodautoscalers: stale"}
+    monkeypatch.setattr(process._cluster, "problems", lambda only: tuple(everything[name] for name in only))
     process._scaler.tick(NOW)
     trouble = process._unwatched(TargetKey(**WEB))
     assert trouble is not None

@@ -220,11 +220,13 @@ def test_a_kind_that_may_not_be_seen_is_said_and_keeps_it_from_being_synced(tabl
     }
     cluster = started(table)
     assert not cluster.wait_synced(0.3)
-    said = cluster.problems(0.0)
+    said = cluster.problems()
     assert [text.partition(":")[0] for text in said] == [
         "horizontalpodautoscalers.autoscaling",
         "verticalpodautoscalers.autoscaling.k8s.io",
     ]
+    assert cluster.problems({"horizontalpodautoscalers.autoscaling", "deployments.apps"}) == said[:1]
+    assert cluster.problems(()) == ()
 
 
 def test_it_is_blind_to_what_is_forbidden_or_silent(table: TableApi, clock: SteppedClock) -> None:
@@ -257,7 +259,7 @@ def test_waiting_ends_with_the_stop(table: TableApi) -> None:
 def test_before_it_has_started_nothing_is_synced(table: TableApi) -> None:
     cluster = Cluster(table)
     assert not cluster.synced()
-    assert len(cluster.problems(0.0)) == 9
+    assert len(cluster.problems()) == 9
 
 
 @pytest.mark.parametrize(("version", "watched"), [("1.20.2", True), ("1.21.0", False), ("devel", False)])
