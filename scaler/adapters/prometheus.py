@@ -29,7 +29,7 @@ import requests
 import urllib3
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
-from tenacity import RetryCallState, Retrying, nap, retry_if_exception_type, wait_random_exponential
+from tenacity import nap, wait_random_exponential
 from urllib3.util import Retry
 
 from scaler.adapters import promql
@@ -38,6 +38,7 @@ from scaler.adapters.observer import PodName, PodSamples
 from scaler.adapters.promql import Preset, SeriesName, Signal
 from scaler.domain import FloatArray, MetricsUnavailable
 from scaler.live_config import LiveConfig
+from scaler.retries import retrying
 from scaler.targets.workload import Metric, PodGroup
 
 CONNECT_TIMEOUT_SECONDS: Final = 2.0
@@ -230,9 +231,6 @@ class PrometheusClient:
             raise MetricsUnavailable(f"{self._connection.url}: no answer a moment ago; asked again in {rest:.1f} s")
         deadline = self._clock() + self._connection.budget_seconds
 
-        def out_of_time(state: RetryCallState) -> bool:
-            return self._clock() + state.upcoming_sleep >= deadline
-
         def attempt() -> list[dict[str, Any]]:
             left = max(0.05, min(self._connection.timeout_seconds, deadline - self._clock()))
             server = self._server()
@@ -244,16 +242,11 @@ class PrometheusClient:
                 )
             return rows
 
-        retrying = Retrying(
-            retry=retry_if_exception_type(_Retryable),
-            wait=_WAIT,
-            stop=out_of_time,
-            sleep=self._sleep,
-            before_sleep=_log_retry,
-            reraise=True,
+        again = retrying(
+            _Retryable, deadline=deadline, wait=_WAIT, clock=self._clock, sleep=self._sleep, log=_log_retry
         )
         try:
-            return retrying(attempt)
+            return again(attempt)
         except _Retryable:
             self._local.rest_until = self._clock() + self._connection.budget_seconds
             raise
@@ -501,6 +494,5 @@ def _problems(interval: timedelta | None, *, owners: bool) -> Iterator[str]:
         )
 
 
-def _log_retry(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome is not None else None
-    logger.info("prometheus_retry", extra={"attempt": state.attempt_number, "error": str(error)})
+def _log_retry(attempt: int, error: BaseException | None, seconds: float) -> None:
+    logger.info("prometheus_retry", extra={"attempt": attempt, "error": str(error)})

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import httpx
-from tenacity import RetryCallState, Retrying, nap, retry_if_exception_type, wait_random_exponential
+from tenacity import nap, wait_random_exponential
 
 from scaler.adapters.v2_tensors import (
     HEADER_LENGTH,
@@ -34,6 +34,7 @@ from scaler.adapters.v2_tensors import (
     encode_request,
 )
 from scaler.domain import ForecastFailure, ForecastUnavailable
+from scaler.retries import retry_after_seconds, retrying
 
 READY_TIMEOUT_SECONDS: Final = 2.0
 CONNECT_TIMEOUT_SECONDS: Final = 5.0  # a lost SYN is worth a second try long before the deadline
@@ -168,18 +169,10 @@ class V2Client:
         self._retried(attempt, deadline)
 
     def _retried(self, attempt: Callable[[], _Answer], deadline: float) -> _Answer:
-        def out_of_time(state: RetryCallState) -> bool:
-            return self._clock() + state.upcoming_sleep >= deadline
-
-        retrying = Retrying(
-            retry=retry_if_exception_type(_Retryable),
-            wait=_wait_seconds,
-            stop=out_of_time,
-            sleep=self._sleep,
-            before_sleep=_log_retry,
-            reraise=True,
+        again = retrying(
+            _Retryable, deadline=deadline, wait=_WAIT, clock=self._clock, sleep=self._sleep, log=_log_retry
         )
-        return retrying(attempt)
+        return again(attempt)
 
     def _exchange(
         self, method: str, path: str, deadline: float, content: bytes = b"", headers: Mapping[str, str] | None = None
@@ -232,8 +225,7 @@ def _refusal(response: httpx.Response, body: bytes, path: str) -> ForecastUnavai
     message = f"{path}: HTTP {status}: {words[:ERROR_TEXT_LENGTH]}"
     if status == httpx.codes.TOO_MANY_REQUESTS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
         cause = ForecastFailure.REJECTED if status < httpx.codes.INTERNAL_SERVER_ERROR else ForecastFailure.SERVER_ERROR
-        seconds = response.headers.get("Retry-After", "")
-        return _Retryable(cause, message, retry_after_seconds=float(seconds) if seconds.isdecimal() else 0.0)
+        return _Retryable(cause, message, retry_after_seconds=retry_after_seconds(response.headers))
     if status in _BAD_INPUT:
         return RequestRefused(ForecastFailure.REJECTED, message)
     cause = ForecastFailure.REJECTED if status >= httpx.codes.BAD_REQUEST else ForecastFailure.MALFORMED
@@ -248,19 +240,6 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
     return parsed if isinstance(parsed, dict) else None
 
 
-def _failure(state: RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome else None
-
-
-def _wait_seconds(state: RetryCallState) -> float:
-    """The longer of the usual wait and what the server asked for."""
-    failure = _failure(state)
-    asked = failure.retry_after_seconds if isinstance(failure, _Retryable) else 0.0
-    return max(_WAIT(state), asked)
-
-
-def _log_retry(state: RetryCallState) -> None:
-    logger.info(
-        "model_server_retry",
-        extra={"attempt": state.attempt_number, "error": str(_failure(state)), "sleep_seconds": state.upcoming_sleep},
-    )
+def _log_retry(attempt: int, error: BaseException | None, seconds: float) -> None:
+    extra = {"attempt": attempt, "error": str(error), "sleep_seconds": seconds}
+    logger.info("model_server_retry", extra=extra)

@@ -25,10 +25,11 @@ from typing import Any, Final, TypeAlias
 import urllib3
 from kubernetes import client, config
 from kubernetes.config import ConfigException
-from tenacity import RetryCallState, Retrying, nap, retry_if_exception_type, wait_random_exponential
+from tenacity import nap, wait_random_exponential
 
 from scaler.domain import TargetUnavailable
 from scaler.kube.resources import Resource
+from scaler.retries import retry_after_seconds, retrying
 
 Json: TypeAlias = dict[str, Any]
 
@@ -290,31 +291,15 @@ class KubeApi:
         repeatable: bool = True,
     ) -> Json:
         """Call, and again while the budget lasts, where that can do no harm."""
-        deadline = self._clock() + BUDGET_SECONDS
 
-        def out_of_time(state: RetryCallState) -> bool:
-            return self._clock() + state.upcoming_sleep > deadline
-
-        def wait(state: RetryCallState) -> float:
-            error = state.outcome.exception() if state.outcome is not None else None
-            asked = error.retry_after_seconds if isinstance(error, ServerBusy) else 0.0
-            return max(asked, _WAIT(state))
-
-        def log(state: RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome is not None else None
+        def log(attempt: int, error: BaseException | None, seconds: float) -> None:
             logger.info("kube_retry", extra={"call": f"{method} {path}", "error": str(error)})
 
         # 429 is refused before anything was done, so even what may not be repeated is tried again after it.
         kinds = (ServerBusy, Unreachable) if repeatable else (_NotAdmitted,)
-        retrying = Retrying(
-            retry=retry_if_exception_type(kinds),
-            stop=out_of_time,
-            wait=wait,
-            before_sleep=log,
-            sleep=self._sleep,
-            reraise=True,
-        )
-        return retrying(self._once, method, path, query=query, headers=headers, body=body)
+        deadline = self._clock() + BUDGET_SECONDS
+        again = retrying(kinds, deadline=deadline, wait=_WAIT, clock=self._clock, sleep=self._sleep, log=log)
+        return again(self._once, method, path, query=query, headers=headers, body=body)
 
     def _once(
         self,
@@ -446,7 +431,5 @@ def _error(status: int, body: Json, headers: Mapping[str, str]) -> KubeError:
     reason = str(body.get("reason") or "")
     if status == 429 or status >= 500:
         kind = _NotAdmitted if status == 429 else ServerBusy
-        after = headers.get("Retry-After", "")
-        seconds = float(after) if after.isdigit() else 0.0
-        return kind(message, status=status, reason=reason, retry_after_seconds=seconds)
+        return kind(message, status=status, reason=reason, retry_after_seconds=retry_after_seconds(headers))
     return _BY_STATUS.get(status, KubeError)(message, status=status, reason=reason)

@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from scaler.domain import ScalerError
-from scaler.kube.api import Forbidden, Gone, Json, Listing, NotFound, ServerBusy
+from scaler.kube.api import Forbidden, Gone, Json, Listing, NotFound
 from scaler.kube.resources import Resource
+from scaler.retries import asked_seconds
 
 FullName: TypeAlias = tuple[str, str]  # namespace, name
 
@@ -390,7 +391,7 @@ class Reflector(Generic[_T]):
 
     def _failed(self, scope: _Scope, exc: Exception, *, hint: str = "") -> float:
         self._say(scope, (str(exc) or type(exc).__name__) + hint)
-        asked = exc.retry_after_seconds if isinstance(exc, ServerBusy) else 0.0
+        asked = asked_seconds(exc)
         return max(asked, self._wait_after_failure(scope))
 
     def _wait_after_failure(self, scope: _Scope) -> float:
