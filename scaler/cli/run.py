@@ -137,7 +137,7 @@ class Process:
         released = threading.Event()  # set when nothing writes any more: only then may the lease be given back
         self._cluster.start(self._turns.ended)
         lease = self._leadership.start(released)
-        events = self._events.start(self._turns.ended)
+        events = self._events.start()
         server = serve(
             self._live.http_port, self._exposition.registry, healthy=self._health, ready=self._readiness
         ) if self._live.http_port else None  # fmt: skip
@@ -148,6 +148,7 @@ class Process:
             self._come_around()
             self._pulse.mark()
             self._turns.rest()
+        self._events.end()
         events.join(timeout=5)
         released.set()
         lease.join(timeout=5)

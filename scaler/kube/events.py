@@ -13,6 +13,7 @@ import re
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -31,7 +32,6 @@ OBJECT_BURST: Final = 10.0
 OBJECT_PER_SECOND: Final = 1 / 60
 SINK_BURST: Final = 100.0
 SINK_PER_SECOND: Final = 2.0
-POLL_SECONDS: Final = 0.2  # a leader that ends waits this long before it hands over
 
 _NUMBERS: Final = re.compile(r"\d+(\.\d+)?")
 
@@ -132,7 +132,8 @@ class EventSink:
         self._api = api
         self._instance = instance[:128]
         self._held = held
-        self._queue: queue.Queue[_Event] = queue.Queue(queue_size)
+        self._queue: queue.Queue[_Event | None] = queue.Queue(queue_size)  # None only wakes the writing thread
+        self._ending = threading.Event()
         self._series: dict[tuple[ObjectRef, str, str, str], _Series] = {}
         self._objects: dict[ObjectRef, _Bucket] = {}
         self._sink: _Bucket | None = None
@@ -169,11 +170,17 @@ class EventSink:
         except queue.Full:
             self._drop()
 
-    def start(self, stop: threading.Event) -> threading.Thread:
-        """Write in a daemon thread until `stop`; what waits then is written first."""
-        thread = threading.Thread(target=self._run, args=(stop,), name="events", daemon=True)
+    def start(self) -> threading.Thread:
+        """Write in a daemon thread until `end`."""
+        thread = threading.Thread(target=self._run, name="events", daemon=True)
         thread.start()
         return thread
+
+    def end(self) -> None:
+        """Let the thread write what waits, and end."""
+        self._ending.set()
+        with suppress(queue.Full):  # then it is awake
+            self._queue.put_nowait(None)
 
     def drain(self) -> None:
         """Write all that waits."""
@@ -182,14 +189,14 @@ class EventSink:
                 event = self._queue.get_nowait()
             except queue.Empty:
                 return
-            self._take(event)
+            if event is not None:
+                self._take(event)
 
-    def _run(self, stop: threading.Event) -> None:
-        while not stop.is_set():
-            try:
-                self._take(self._queue.get(timeout=POLL_SECONDS))
-            except queue.Empty:
-                continue
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            event = self._queue.get()
+            if event is not None:
+                self._take(event)
         self.drain()
 
     def _take(self, event: _Event) -> None:

@@ -1,7 +1,8 @@
 """Keeps decisions and what was learned in the status of the PredictiveScalers; it never touches a workload.
 
 Status is written where something changed that a user wants to see, and otherwise once per period, spread over it by
-the workloads' names, so that a thousand of them cost a few calls per tick.
+the workloads' names, so that a thousand of them cost a few calls per tick. Where these are too many for a tick, they
+are written less often; what changed does not wait for them.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class RecorderConfig:
 
     Attributes:
         period: What did not change is written this often; the forecast period.
-        writes_per_tick: At most this many; what is left over comes first in the next tick.
+        writes_per_tick: At most this many, and half as many of what did not change; what is left over comes first in
+            the next tick.
     """
 
     period: timedelta = timedelta(seconds=300)
@@ -171,7 +173,7 @@ class StatusRecorder:
         for subject in subjects:
             self._tell_refusals(subject, now)
         written = 0
-        for subject in self._due(subjects, now)[: self._config.writes_per_tick]:
+        for subject in self._due(subjects, now):
             extra = {"scaler": "/".join(subject.name)}
             try:
                 written += self._write(subject, now)
@@ -220,7 +222,7 @@ class StatusRecorder:
         )
 
     def _due(self, subjects: Iterable[_Subject], now: datetime) -> list[_Subject]:
-        """List what has to be written: what waited longest first, and of those a change before a period that is up."""
+        """List what is written now: what waited longest first, and of those a change before a period that is up."""
         order: list[tuple[datetime, bool, _Subject]] = []
         for subject in subjects:
             name = subject.name
@@ -234,7 +236,10 @@ class StatusRecorder:
             else:
                 self._waiting.pop(name, None)
         order.sort(key=lambda entry: entry[:2])
-        return [subject for _, _, subject in order]
+        room = self._config.writes_per_tick
+        refreshes = [subject.name for _, unchanged, subject in order if unchanged]
+        put_off = set(refreshes[(room + 1) // 2 :])
+        return [subject for _, _, subject in order if subject.name not in put_off][:room]
 
     def _period(self, name: _Name, now: datetime) -> int:
         """Number the period that a workload is in; its name says when within a period its own begins."""

@@ -8,6 +8,7 @@ from kubernetes import client
 from scaler.kube.api import (
     BUDGET_SECONDS,
     LIST_CHUNK,
+    TOKEN_SECONDS,
     Conflict,
     Forbidden,
     Gone,
@@ -227,3 +228,18 @@ def test_without_any_cluster_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(NoCluster, match="KUBECONFIG"):
         connect(kubeconfig=f"{tmp_path}/none")
+
+
+def test_the_token_is_sent_and_a_new_one_is_found_soon(kube: FakeKube, clock: SteppedClock) -> None:
+    configuration = client.Configuration(host=kube.address, api_key={"BearerToken": "first"})
+    configuration.api_key_prefix["BearerToken"] = "Bearer"
+    api_client = client.ApiClient(configuration)
+    api = KubeApi(api_client, clock=clock, sleep=clock.sleep)
+    sent = []
+    for token in ("first", "second", "third"):
+        configuration.api_key["BearerToken"] = token
+        api.list(PODS, "a")
+        sent.append(kube.requests[-1].headers["authorization"])
+        clock.sleep(TOKEN_SECONDS / 2)
+    assert sent == ["Bearer first", "Bearer first", "Bearer third"]
+    api_client.rest_client.pool_manager.clear()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -188,13 +187,24 @@ def test_an_object_of_no_namespace_has_its_events_in_default(desk: Desk) -> None
     assert desk.book.created[0]["metadata"]["namespace"] == "default"
 
 
+def test_it_ends_also_where_the_queue_has_no_room_left(kube: FakeKube, api: KubeApi) -> None:
+    sink = EventSink(api, instance="pod-1", held=lambda: True, queue_size=1)
+    sink.emit(WEB, "uid", type=EventType.NORMAL, reason="R", message="m", now=T0)
+    sink.end()
+    thread = sink.start()
+    thread.join(5.0)
+    assert not thread.is_alive()
+    assert len(kube.objects) == 1
+
+
 def test_it_writes_in_the_background_and_what_waits_at_the_end(kube: FakeKube, api: KubeApi) -> None:
-    sink, stop = EventSink(api, instance="pod-1", held=lambda: True), threading.Event()
+    sink = EventSink(api, instance="pod-1", held=lambda: True)
     kube.fail(Fault(500))  # of the first, which is not repeated: it may stand already
-    thread = sink.start(stop)
+    thread = sink.start()
     for number in range(3):
         sink.emit(WEB, "uid", type=EventType.NORMAL, reason=f"R{number}", message="m", now=T0)
-    stop.set()
+    sink.end()
     thread.join(5.0)
+    assert not thread.is_alive()
     assert [event["reason"] for event in kube.objects.values()] == ["R1", "R2"]
     assert sink.failed == 1

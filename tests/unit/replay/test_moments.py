@@ -43,6 +43,6 @@ def test_the_moments_where_ai_hpa_was_worse_show_the_last_decision_that_could_ha
 
 
 def test_where_ai_hpa_had_enough_the_decision_that_set_its_floor_is_shown(result: ReplayResult) -> None:
-    raised = tuple(replace(decision, floor=8 if tick < 300 else 12) for tick, decision in enumerate(result.decisions))
+    raised = tuple(decision._replace(floor=8 if tick < 300 else 12) for tick, decision in enumerate(result.decisions))
     (moment,) = moments(with_ready(replace(result, decisions=raised), {400: 7}, {}), Policy.HPA, Policy.AI_HPA, limit=9)
     assert moment.decision is raised[300]

@@ -96,7 +96,7 @@ def test_a_replay_without_any_forecast_still_has_a_page(result: ReplayResult) ->
 
 def test_a_failed_forecaster_is_said_loudly(result: ReplayResult) -> None:
     assert fallback_warning(result) is None
-    failed = (replace(result.decisions[0], forecast_failure=ForecastFailure.TIMEOUT), *result.decisions[1:])
+    failed = (result.decisions[0]._replace(forecast_failure=ForecastFailure.TIMEOUT), *result.decisions[1:])
     broken = replace(result, decisions=failed)
     assert "The forecaster failed (timeout)" in str(fallback_warning(broken))
     assert '<p class="warning">The forecaster failed (timeout)' in render(broken, command="x")

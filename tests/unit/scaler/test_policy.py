@@ -402,7 +402,7 @@ class TestDecision:
             decide(observed(10), ahead, old_state(), target=replace(TARGET, mode=mode), config=CONFIG, now=T0)
             for mode in (Mode.SHADOW, Mode.ON)
         ]
-        assert replace(modes[0][0], mode=Mode.ON) == modes[1][0]
+        assert modes[0][0]._replace(mode=Mode.ON) == modes[1][0]
         assert modes[0][1] == modes[1][1]
 
     def test_a_floor_that_could_not_be_set_changes_nothing(self) -> None:

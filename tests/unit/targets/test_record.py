@@ -106,7 +106,7 @@ class World:
             forecast_source="model",
             forecast_age=timedelta(seconds=60),
         )
-        self.recorder.record(replace(base, **changes))
+        self.recorder.record(base._replace(**changes))
 
     def flush(self, after: timedelta = TICK) -> int:
         self.now += after
@@ -271,6 +271,29 @@ def test_only_so_many_are_written_in_a_tick_and_the_oldest_first(world: World) -
         world.decide(key)
     assert world.flush(timedelta(seconds=1)) == 2
     assert {scaler.meta.name for scaler in world.api.scalers()} == {"z0", "z1", "z2", "a"}
+
+
+def test_what_changed_does_not_wait_for_many_that_did_not(world: World) -> None:
+    keys = [world.add(f"web{i}") for i in range(200)]
+    for key in keys:
+        world.decide(key)
+    while world.flush():
+        pass
+    world.config = RecorderConfig(PERIOD, 6)
+    world.restart()
+    for key in keys:
+        world.decide(key)
+    assert world.flush() == 0
+    for key in keys:
+        world.decide(key, load=7.0)
+    assert world.flush(PERIOD) == 3  # and all others wait to be brought up to date
+    for key in keys[:5]:
+        world.decide(key, floor=5)
+    assert world.flush() == 6
+    floors = [world.component(key.name)["floor"] for key in keys[:5]]
+    assert floors.count(5) == 3
+    world.flush()
+    assert [world.component(key.name)["floor"] for key in keys[:5]] == [5] * 5
 
 
 def test_a_standby_writes_nothing(world: World, web: TargetKey) -> None:
@@ -485,7 +508,7 @@ class TestRefusals:
         world.decide(predictor, floor=3)
         world.flush()
         world.cluster.remove(predictor)
-        world.cluster.refuse(replace(predictor, name="web"))
+        world.cluster.refuse(predictor._replace(name="web"))
         world.flush()
         assert [(c["name"], c["floor"]) for c in world.status()["components"]] == [("predictor", 3)]
 

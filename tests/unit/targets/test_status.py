@@ -63,8 +63,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 
 @given(st.data(), st.sampled_from(sorted(VALUES)), st.sampled_from(WORKLOADS))
 def test_accounts_that_look_alike_show_the_same(data: st.DataObject, changed: str, workload: Workload) -> None:
-    before = data.draw(st.builds(replace, st.just(DECISION), **VALUES))
-    after = replace(before, **{changed: data.draw(VALUES[changed])})
+    before = data.draw(st.builds(DECISION._replace, **VALUES))
+    after = before._replace(**{changed: data.draw(VALUES[changed])})
     account, other = (Account((Part(workload, decision),)) for decision in (before, after))
     if looks_alike(account, other):
         assert visible(account, {}) == visible(other, {})
@@ -87,7 +87,7 @@ def test_workloads_that_are_not_the_same_do_not_look_alike(one: Workload, other:
     ],
 )
 def test_what_makes_a_decision_look_different(change: dict[str, Any], alike: bool) -> None:
-    before, after = (Account((Part(WORKLOADS[0], made),)) for made in (DECISION, replace(DECISION, **change)))
+    before, after = (Account((Part(WORKLOADS[0], made),)) for made in (DECISION, DECISION._replace(**change)))
     assert looks_alike(after, before) is alike
 
 
