@@ -22,8 +22,8 @@ from scaler.checks import access, knative, kserve, reader, sources, workloads
 from scaler.checks.finding import Finding, Level, warning
 from scaler.checks.reader import Namespaces
 from scaler.cli import session
+from scaler.cli.exits import EXIT_FAILED
 from scaler.cli.session import (
-    EXIT_FOUND,
     BadInput,
     ContextOption,
     KubeconfigOption,
@@ -92,7 +92,7 @@ def check_command(
     else:
         show(findings, console())
     if any(finding.level is Level.PROBLEM for finding in findings):
-        raise typer.Exit(EXIT_FOUND)
+        raise typer.Exit(EXIT_FAILED)
 
 
 def look(api: KubeApi, wishes: Wishes) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.table import Table
 
 from scaler.adapters.kserve_forecaster import KServeForecaster
+from scaler.cli.exits import EXIT_BAD_INPUT, EXIT_FAILED, fail
 from scaler.controller import ControllerConfig
 from scaler.domain import ScalerError
 from scaler.replay.cluster import StartUp
@@ -42,8 +43,6 @@ from scaler.replay.traces import Trace, TraceError, demo_trace, read_csv
 from scaler.settings import PREFIX, load_settings
 from scaler.telemetry import configure_logging, decision_row
 
-EXIT_UNAVAILABLE: Final = 1
-EXIT_BAD_INPUT: Final = 2
 CALL_DEADLINE: Final = timedelta(seconds=5)  # the server is on this machine and awake; a call takes milliseconds
 
 
@@ -120,9 +119,9 @@ def demo_command(  # noqa: PLR0913 - one parameter per option is how typer reads
             rows = (json.dumps(decision_row(decision)) + "\n" for decision in result.decisions)
             decisions.write_text("".join(rows), encoding="utf-8")
     except (TraceError, ValueError, OSError) as exc:
-        _fail(str(exc), EXIT_BAD_INPUT)
+        fail(str(exc), EXIT_BAD_INPUT)
     except ScalerError as exc:
-        _fail(str(exc), EXIT_UNAVAILABLE)
+        fail(str(exc), EXIT_FAILED)
     _conclude(result, html, console)
 
 
@@ -228,8 +227,3 @@ def _command() -> str:
 def _environment() -> list[str]:
     """The scaler's settings that this process was given, as a shell takes them."""
     return [f"{name}={shlex.quote(value)}" for name, value in sorted(os.environ.items()) if name.startswith(PREFIX)]
-
-
-def _fail(message: str, code: int) -> None:
-    Console(stderr=True).print(f"error: {message}", style="red", markup=False, soft_wrap=True)
-    raise typer.Exit(code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final
 
 import numpy as np
 import typer
@@ -17,6 +17,7 @@ from scaler import history
 from scaler.adapters.forecast_contract import CONTRACT
 from scaler.adapters.kserve_forecaster import KServeForecaster
 from scaler.adapters.v2_client import InvalidEndpoint
+from scaler.cli.exits import EXIT_BAD_INPUT, EXIT_FAILED, fail
 from scaler.controller import Forecaster
 from scaler.domain import FloatArray, Forecast, ScalerError, TargetKey
 from scaler.replay.model_server import model_endpoint
@@ -25,9 +26,6 @@ from scaler.replay.traces import Trace, TraceError, read_csv, resample
 HISTORY_STEPS: Final = 60  # twice the forecast, which so keeps a third of the width
 TABLE_STEPS: Final = (5, 15, 30)
 PLOT_LINES: Final = 20
-
-EXIT_UNAVAILABLE: Final = 1
-EXIT_BAD_INPUT: Final = 2
 
 
 def forecast_command(
@@ -43,16 +41,16 @@ def forecast_command(
     try:
         trace = choose_trace(csv, series)
     except TraceError as exc:
-        _fail(str(exc), EXIT_BAD_INPUT)
+        fail(str(exc), EXIT_BAD_INPUT)
     except OSError as exc:
-        _fail(f"{csv}: {exc.strerror or exc}", EXIT_BAD_INPUT)
+        fail(f"{csv}: {exc.strerror or exc}", EXIT_BAD_INPUT)
     try:
         with model_endpoint(endpoint) as url, KServeForecaster(url) as forecaster:
             forecast = forecast_trace(trace, forecaster)
     except (TraceError, InvalidEndpoint) as exc:
-        _fail(str(exc), EXIT_BAD_INPUT)
+        fail(str(exc), EXIT_BAD_INPUT)
     except ScalerError as exc:
-        _fail(str(exc), EXIT_UNAVAILABLE)
+        fail(str(exc), EXIT_FAILED)
     if as_json:
         typer.echo(json.dumps(as_data(trace, forecast)))
     else:
@@ -165,7 +163,7 @@ def _show(trace: Trace, forecast: Forecast, console: Console) -> None:
     try:
         picture = draw(trace, forecast, width=console.width)
     except ModuleNotFoundError as exc:
-        _fail(f"the picture needs plotext: pip install 'ai-hpa[demo]', or take --json ({exc})", EXIT_BAD_INPUT)
+        fail(f"the picture needs plotext: pip install 'ai-hpa[demo]', or take --json ({exc})", EXIT_BAD_INPUT)
     console.print(Text.from_ansi(picture))
     table = Table(title=f"origin {_when(trace, forecast)}, model {forecast.model_version or 'unknown'}")
     for column in ("ahead", "median", "90 %", "99 %", "highest so far, 99 %"):
@@ -187,8 +185,3 @@ def _when(trace: Trace, forecast: Forecast) -> str:
         if trace.has_clock
         else f"{forecast.origin - trace.start} after the start"
     )
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)

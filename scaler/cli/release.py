@@ -17,9 +17,9 @@ import typer
 from rich.console import Console
 
 from scaler.cli import session
+from scaler.cli.exits import EXIT_FAILED, fail
 from scaler.cli.kinds import WORKLOAD_HELP, find, list_scalers, short_name
 from scaler.cli.session import (
-    EXIT_FOUND,
     BadInput,
     ContextOption,
     KubeconfigOption,
@@ -101,7 +101,7 @@ def release_command(
     _print(gave, screen)
     failed = [g.workload for g in gave if g.failed]
     if failed:
-        session.fail(f"not everything could be given back: {', '.join(failed)}; run the command again", EXIT_FOUND)
+        fail(f"not everything could be given back: {', '.join(failed)}; run the command again", EXIT_FAILED)
 
 
 def _namespaces(named: str | None) -> tuple[str | None, ...]:

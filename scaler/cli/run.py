@@ -24,7 +24,8 @@ from scaler.adapters.prometheus import PrometheusClient, PrometheusLoads, connec
 from scaler.adapters.promql import Preset
 from scaler.adapters.seasonal import SeasonalForecaster
 from scaler.cli.beside import BesideExecutor
-from scaler.cli.session import EXIT_BAD_INPUT, EXIT_NO_CLUSTER, now
+from scaler.cli.exits import EXIT_BAD_INPUT, EXIT_NO_CLUSTER, fail
+from scaler.cli.session import now
 from scaler.cli.turns import Turns
 from scaler.domain import ScalerError, TargetKey
 from scaler.exposition import Exposition, serve
@@ -70,7 +71,7 @@ def run_command(
     """
     level = logging.getLevelNamesMapping().get(log_level.upper())
     if level is None:
-        raise _failed(f"--log-level must be debug, info, warning or error, got {log_level!r}", EXIT_BAD_INPUT)
+        fail(f"--log-level must be debug, info, warning or error, got {log_level!r}", EXIT_BAD_INPUT)
     configure_logging(sys.stderr, level)
     gc.set_threshold(*GC_THRESHOLDS)
     try:
@@ -78,9 +79,9 @@ def run_command(
         # Each replica by its own name, so that an audit log tells their writes apart.
         api = connect(context=context, user_agent=f"{USER_AGENT}/{settings.live.pod_name}")
     except SettingsError as exc:
-        raise _failed(str(exc), EXIT_BAD_INPUT) from exc
+        fail(str(exc), EXIT_BAD_INPUT)
     except NoCluster as exc:
-        raise _failed(str(exc), EXIT_NO_CLUSTER) from exc
+        fail(str(exc), EXIT_NO_CLUSTER)
     process = Process(api, settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, process.end)
@@ -289,8 +290,3 @@ def _standby_sampling(observer: Observer) -> Callable[[Collection[Workload], dat
 
 def _observe(observer: Observer, workloads: Collection[Workload], now: datetime) -> None:
     observer.observe([workload.target for workload in workloads], now)
-
-
-def _failed(message: str, code: int) -> typer.Exit:
-    typer.echo(message, err=True)
-    return typer.Exit(code)

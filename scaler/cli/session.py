@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final
 
 import typer
 from kubernetes import config
 from kubernetes.config import ConfigException
-from rich.console import Console
 
+from scaler.cli.exits import EXIT_BAD_INPUT, EXIT_NO_CLUSTER, fail
 from scaler.domain import ScalerError
 from scaler.kube.api import (
     Conflict,
@@ -29,10 +29,6 @@ from scaler.kube.api import (
     Unreachable,
     connect,
 )
-
-EXIT_FOUND: Final = 1
-EXIT_BAD_INPUT: Final = 2
-EXIT_NO_CLUSTER: Final = 3
 
 # What a person should know is printed; the log is the scaler's.
 logging.getLogger("scaler").addHandler(logging.NullHandler())
@@ -139,9 +135,3 @@ def explained(error: ScalerError) -> str:
         return f"the API server does not accept your credentials ({told}); log in again"
     sentence = next((text for kind, text in _ADVICE.items() if isinstance(error, kind)), "{told}")
     return sentence.format(told=told)
-
-
-def fail(message: str, code: int) -> NoReturn:
-    """Print one line on stderr and end the command."""
-    Console(stderr=True).print(f"error: {message}", style="red", markup=False, soft_wrap=True, highlight=False)
-    raise typer.Exit(code)

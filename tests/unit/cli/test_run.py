@@ -20,8 +20,8 @@ from kubernetes import client
 from typer.testing import CliRunner, Result
 
 from scaler import exposition
+from scaler.cli.exits import EXIT_BAD_INPUT, EXIT_NO_CLUSTER
 from scaler.cli.run import Process, run_command
-from scaler.cli.session import EXIT_BAD_INPUT, EXIT_NO_CLUSTER
 from scaler.domain import TargetKey, TargetUnavailable
 from scaler.kube.api import KubeApi
 from scaler.settings import Settings, load_settings

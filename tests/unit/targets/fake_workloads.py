@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Final
 
 from scaler.domain import Mode, Target, TargetKey
 from scaler.kube.api import Json
 from scaler.kube.objects import ObjectRef
 from scaler.kube.resources import DEPLOYMENTS, HPAS, INFERENCE_SERVICES, REVISIONS, Resource
+from scaler.targets.actuator import Actuator
 from scaler.targets.workload import (
     Discovered,
     FloorField,
@@ -19,7 +21,7 @@ from scaler.targets.workload import (
     RefusalReason,
     Workload,
 )
-from tests.unit.targets.fake_api import FakeApi
+from tests.unit.targets.fake_api import T0, FakeApi, FakeEvents, FakeView
 
 NAMESPACE: Final = "shop"
 MIN_SCALE: Final = ("metadata", "annotations", "autoscaling.knative.dev/min-scale")
@@ -127,3 +129,28 @@ class Cluster:
     def discovered(self) -> Discovered:
         seen = {key: self.workload(key) for key in sorted(self._workloads)}
         return Discovered({key: workload for key, workload in seen.items() if workload is not None}, self.refusals)
+
+
+@dataclass
+class ActuatorWorld:
+    """A cluster and an actuator, which can be made anew as by a restart of the scaler."""
+
+    api: FakeApi = field(default_factory=FakeApi)
+    events: FakeEvents = field(default_factory=FakeEvents)
+    leads: bool = True
+    now: datetime = T0
+
+    def __post_init__(self) -> None:
+        self.cluster = Cluster(self.api)
+        self.view = FakeView(self.api)
+        self.restart()
+
+    def restart(self) -> None:
+        self.actuator = Actuator(
+            self.api, self.view, workload=self.cluster.workload, held=lambda: self.leads, events=self.events
+        )
+
+    def apply(self, key: TargetKey, floor: int) -> None:
+        workload = self.cluster.workload(key)
+        assert workload is not None
+        self.actuator.apply(workload.target, floor, self.now)

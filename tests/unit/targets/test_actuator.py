@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,14 +15,14 @@ from scaler.domain import Mode, TargetKey, TargetUnavailable
 from scaler.kube.api import Conflict, Forbidden, Invalid, KubeError, ServerBusy, Unreachable
 from scaler.kube.predictive_scaler import RESTORE
 from scaler.kube.resources import DEPLOYMENTS, HPAS, INFERENCE_SERVICES, PREDICTIVE_SCALERS, REVISIONS
-from scaler.targets.actuator import Actuator, NotTaken
+from scaler.targets.actuator import NotTaken
 from scaler.targets.fields import NotLeader, TargetGone
 from scaler.targets.workload import LeverKind
-from tests.unit.targets.fake_api import T0, Call, FakeApi, FakeEvents, FakeView, failing
+from tests.unit.targets.fake_api import T0, Call, failing
 from tests.unit.targets.fake_workloads import (
     MIN_SCALE,
     NAMESPACE,
-    Cluster,
+    ActuatorWorld,
     hpa_field,
     put_deployment,
     put_hpa,
@@ -38,29 +37,8 @@ TICK = timedelta(seconds=15)
 PATCH_HPA = "patch HorizontalPodAutoscaler/web"
 
 
-@dataclass
-class World:
+class World(ActuatorWorld):
     """A cluster and the actuator in it."""
-
-    api: FakeApi = field(default_factory=FakeApi)
-    events: FakeEvents = field(default_factory=FakeEvents)
-    leads: bool = True
-    now: datetime = T0
-
-    def __post_init__(self) -> None:
-        self.cluster = Cluster(self.api)
-        self.view = FakeView(self.api)
-        self.restart()
-
-    def restart(self) -> None:
-        self.actuator = Actuator(
-            self.api, self.view, workload=self.cluster.workload, held=lambda: self.leads, events=self.events
-        )
-
-    def apply(self, key: TargetKey, floor: int) -> None:
-        workload = self.cluster.workload(key)
-        assert workload is not None
-        self.actuator.apply(workload.target, floor, self.now)
 
     def tick(self, after: timedelta = TICK) -> None:
         self.now += after

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,13 +13,12 @@ from scaler.kube.api import Invalid, Unreachable
 from scaler.kube.objects import PredictiveScalerObject
 from scaler.kube.predictive_scaler import RESTORE, restore_record
 from scaler.kube.resources import HPAS, PREDICTIVE_SCALERS
-from scaler.targets.actuator import Actuator
 from scaler.targets.release import RETRY_AFTER, Outcome, Releaser, release
 from scaler.targets.workload import LeverKind
-from tests.unit.targets.fake_api import T0, FakeApi, FakeEvents, FakeView, failing
+from tests.unit.targets.fake_api import failing
 from tests.unit.targets.fake_workloads import (
     NAMESPACE,
-    Cluster,
+    ActuatorWorld,
     hpa_field,
     put_deployment,
     put_hpa,
@@ -32,30 +30,12 @@ from tests.unit.targets.fake_workloads import (
 TICK = timedelta(seconds=15)
 
 
-@dataclass
-class World:
+class World(ActuatorWorld):
     """A cluster with an actuator that raises floors and a releaser that gives them back."""
 
-    api: FakeApi = field(default_factory=FakeApi)
-    events: FakeEvents = field(default_factory=FakeEvents)
-    leads: bool = True
-    now: datetime = T0
-
-    def __post_init__(self) -> None:
-        self.cluster = Cluster(self.api)
-        self.view = FakeView(self.api)
-        self.restart()
-
     def restart(self) -> None:
-        self.actuator = Actuator(
-            self.api, self.view, workload=self.cluster.workload, held=lambda: self.leads, events=self.events
-        )
+        super().restart()
         self.releaser = Releaser(self.api, self.view, held=lambda: self.leads, events=self.events)
-
-    def apply(self, key: TargetKey, floor: int) -> None:
-        workload = self.cluster.workload(key)
-        assert workload is not None
-        self.actuator.apply(workload.target, floor, self.now)
 
     def tick(self, after: timedelta = TICK) -> None:
         self.now += after
