@@ -1,6 +1,6 @@
 """What one cycle of the scaler costs on a cluster of 1,000 workloads with 5,000 pods, against one of 250.
 
-Run: python -m bench.cluster_scale [--sizes 250 1000] [--cycles 7] [--json OUT]
+Run: python -m bench.cluster_scale [--sizes 250 1000] [--cycles 20] [--json OUT]
 
 It needs KUBECONFIG, the API server's audit log, fake nodes fake-0 to fake-9 (kwok), and no other scaler that acts.
 """
@@ -31,6 +31,7 @@ from bench import fake_load
 from bench.fake_process import ROOT, ScalerProcess, running_scaler, service_account, unix_now, user_name
 from bench.fake_workloads import create, delete, workloads_in
 from scaler.adapters.kserve_forecaster import SOURCE
+from scaler.forecast_cycle import ForecastCycleConfig
 from scaler.kube.api import Conflict, KubeApi, NotFound, connect
 from scaler.kube.objects import MetadataObject, metadata_object
 from scaler.kube.resources import DEPLOYMENTS, LEASES, PODS, PREDICTIVE_SCALERS, Resource
@@ -39,9 +40,10 @@ from scaler.replay.model_server import running_model_server
 from tests.prometheus_binary import prometheus_folder
 
 TICK_SECONDS: Final = 15.0
-# In place of 300, so that the cycles which are measured hold a whole period: three times the usual forecasts.
-FORECAST_PERIOD_SECONDS: Final = 105.0
-CYCLES: Final = 7
+FORECAST_PERIOD: Final = ForecastCycleConfig().forecast_period
+CYCLES: Final = round(
+    FORECAST_PERIOD.total_seconds() / TICK_SECONDS
+)  # a whole period: each kind of work, as often as ever
 SETTLING_SECONDS: Final = 45.0  # in which the first forecasts move the first floors, each with a record to be made
 SETTLE_SECONDS: Final = 240.0
 START_SECONDS: Final = 180.0
@@ -170,7 +172,9 @@ class Progress:
     first: float | None = None
 
     def look(self) -> None:
-        """Read on."""
+        """Read on; a process that ended says why."""
+        if not self.scaler.alive:
+            raise AssertionError(f"the scaler has ended; the end of its log:\n{self.scaler.tail()}")
         for row in self.scaler.new_rows():
             if row["event"] == "decision":
                 self.decided[row["key"]] = row
@@ -181,7 +185,7 @@ class Progress:
     def fresh(self) -> int:
         """Workloads whose newest decision rests on a fresh forecast of the model."""
         return sum(
-            row["forecast_source"] == SOURCE and row["forecast_age_seconds"] <= 2 * FORECAST_PERIOD_SECONDS
+            row["forecast_source"] == SOURCE and row["forecast_age_seconds"] <= 2 * FORECAST_PERIOD.total_seconds()
             for row in self.decided.values()
         )
 
@@ -253,7 +257,6 @@ def measure(stage: Stage, size: int, prefix: str, cycles: int) -> Measured:
         "POD_NAME": f"bench-{size}",
         "PROMETHEUS_URL": stage.prometheus_url,
         "FORECASTER_URL": stage.model_url,
-        "FORECAST_PERIOD_SECONDS": f"{FORECAST_PERIOD_SECONDS:g}",
     }
     with (
         service_account(stage.api, namespace, stage.folder) as kubeconfig,
@@ -412,13 +415,12 @@ def table(measured: Sequence[Measured]) -> str:
 
 
 def failures(measured: Sequence[Measured]) -> list[str]:
-    """What is not as promised; empty where all is."""
+    """What does not work as it should, however fast the machine is; empty where all does."""
     small, large = measured[0], measured[-1]
     ratio = large.workloads / small.workloads
     checks = [
         (large.fresh_forecasts == large.workloads, f"{large.fresh_forecasts} fresh forecasts of {large.workloads}"),
         (large.floors >= MIN_FLOORS, f"{large.floors} floors written, at least {MIN_FLOORS} expected"),
-        (large.cpu_mean <= MAX_CPU_SECONDS, f"{large.cpu_mean:.3f} CPU seconds a cycle, at most {MAX_CPU_SECONDS}"),
         (large.rss_mb <= MAX_RSS_MB, f"{large.rss_mb:.0f} MiB RSS, at most {MAX_RSS_MB:.0f}"),
         (
             large.cpu_mean <= ratio * small.cpu_mean,
@@ -435,7 +437,7 @@ def failures(measured: Sequence[Measured]) -> list[str]:
 
 
 def main() -> None:
-    """Print the table, and what fails the bars."""
+    """Print the table, and what fails: the CPU of a cycle too, which a test never asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[250, 1000])
     parser.add_argument("--cycles", type=int, default=CYCLES)
@@ -449,6 +451,8 @@ def main() -> None:
     if options.json is not None:
         options.json.write_text(json.dumps([asdict(m) for m in measured], indent=1) + "\n")
     failed = failures(measured)
+    if measured[-1].cpu_mean > MAX_CPU_SECONDS:
+        failed.append(f"{measured[-1].cpu_mean:.3f} CPU seconds a cycle, at most {MAX_CPU_SECONDS}")
     if failed:
         raise SystemExit("\n".join(f"cluster_scale: {what}" for what in failed))
 

@@ -64,6 +64,15 @@ class ScalerProcess:
         """The most that it ever held."""
         return self._status("VmHWM")
 
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self.process.poll() is None
+
+    def tail(self, characters: int = 2000) -> str:
+        """Give the end of its log."""
+        return self.log.read_text(errors="replace")[-characters:]
+
     def new_rows(self) -> list[dict[str, Any]]:
         """Lines of the log since the last look."""
         rows = []

@@ -2,7 +2,7 @@
 
 Status is written where something changed that a user wants to see, and otherwise once per period, spread over it by
 the workloads' names, so that a thousand of them cost a few calls per tick. Where these are too many for a tick, they
-are written less often; what changed does not wait for them.
+are written less often, and so is what shadow mode would do; what changed on a workload does not wait for them.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class RecorderConfig:
 
     Attributes:
         period: What did not change is written this often; the forecast period.
-        writes_per_tick: At most this many, and half as many of what did not change; what is left over comes first in
-            the next tick.
+        writes_per_tick: At most this many, and half as many of those that touch no workload: what did not change, and
+            what shadow mode would do. What is left over comes first in the next tick.
     """
 
     period: timedelta = timedelta(seconds=300)
@@ -222,7 +222,7 @@ class StatusRecorder:
         )
 
     def _due(self, subjects: Iterable[_Subject], now: datetime) -> list[_Subject]:
-        """List what is written now: what waited longest first, and of those a change before a period that is up."""
+        """List what is written now: what waited longest first, of those what touches a workload before the rest."""
         order: list[tuple[datetime, bool, _Subject]] = []
         for subject in subjects:
             name = subject.name
@@ -232,13 +232,14 @@ class StatusRecorder:
             is_up = bool(subject.account.parts) and self._periods.setdefault(name, period) != period
             changed = self._is_changed(subject)
             if changed or is_up:
-                order.append((self._waiting.setdefault(name, now), not changed, subject))
+                touches_none = not changed or subject.account.only_shadows
+                order.append((self._waiting.setdefault(name, now), touches_none, subject))
             else:
                 self._waiting.pop(name, None)
         order.sort(key=lambda entry: entry[:2])
         room = self._config.writes_per_tick
-        refreshes = [subject.name for _, unchanged, subject in order if unchanged]
-        put_off = set(refreshes[(room + 1) // 2 :])
+        patient = [subject.name for _, touches_none, subject in order if touches_none]
+        put_off = set(patient[(room + 1) // 2 :])
         return [subject for _, _, subject in order if subject.name not in put_off][:room]
 
     def _period(self, name: _Name, now: datetime) -> int:

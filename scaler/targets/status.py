@@ -80,6 +80,11 @@ class Account:
         """Whether nothing is decided and nothing is wrong."""
         return not self.parts and not self.refusals
 
+    @property
+    def only_shadows(self) -> bool:
+        """Whether nothing is written to the workload."""
+        return bool(self.parts) and not self.refusals and all(p.workload.target.mode is Mode.SHADOW for p in self.parts)
+
 
 def status_of(
     account: Account, scaler: PredictiveScalerObject, *, stages: Mapping[str, Stages | None], now: datetime

@@ -49,7 +49,6 @@ SHORT: Final[Mapping[str, str]] = {
     "RATE_LIMIT_PERIOD_SECONDS": "5",
     "PROMETHEUS_TIMEOUT_SECONDS": "2",
 }
-FRESHNESS: Final = 15.0
 STABILIZATION: Final = 20.0
 
 

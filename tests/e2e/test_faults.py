@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.e2e.processes import FRESHNESS, STABILIZATION, Stage, Wave, seconds_between, staged, wave_set
+from tests.e2e.processes import STABILIZATION, Stage, Wave, seconds_between, staged, wave_set
 from tests.e2e.proxy import Fault, nan_quantiles, status_fault
 from tests.e2e.tools import Json, Kubectl, Report, eventually, now, throughout
 
@@ -26,13 +26,14 @@ REACH = 30 * STEP  # of a forecast
 LONG_LEAD = 1715.0
 HIGH, LOW = Wave(5.5), Wave(1.5)
 RISING_TARGET = 1.0
+OUTAGE = 600.0  # of Prometheus: forty times as long as a sample stays fresh
 
 
 @pytest.fixture(scope="module")
 def stage(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """All but one need 3 pods for the high load and 1 for the low one; `rising` needs more every minute."""
     start = time.time()  # noqa: TID251 - the load is a function of real time
-    # Half an hour uphill, from 4.4 at the start over 6 ten minutes later.
+    # Uphill for as long as the outage lasts: 4.1 at the start, 6 four minutes later, 10 after a quarter of an hour.
     rising = Wave(6.0, 4.0, start + 240, 3000.0)
     documents = [
         wave_set("unseen", metric="high", target=2.0),
@@ -93,7 +94,7 @@ def test_without_prometheus_floors_hold_or_follow_the_forecast_up(stage: Stage, 
     begin, before = now(), recorder.floor("rising")
     with stage.prometheus.away():
         stage.annotate("unseen", metric="low")  # it would fall now, if anybody could see
-        throughout(lambda: stage.scaler.answers("/healthz"), seconds=4 * FRESHNESS, what="the health probe is content")
+        throughout(lambda: stage.scaler.answers("/healthz"), seconds=OUTAGE, what="the health probe is content")
         blind = stage.scaler.decided("rising", _is_blind, since=begin, within=5)
         assert stage.condition("unseen", "MetricsAvailable")["status"] == "False"
     end = now()

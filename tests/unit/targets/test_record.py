@@ -296,6 +296,18 @@ def test_what_changed_does_not_wait_for_many_that_did_not(world: World) -> None:
     assert [world.component(key.name)["floor"] for key in keys[:5]] == [5] * 5
 
 
+def test_what_shadow_mode_would_do_takes_no_more_than_half(world: World) -> None:
+    world.config = RecorderConfig(PERIOD, 6)
+    world.restart()
+    keys = [world.add(f"web{i}") for i in range(10)]
+    for key in keys[:8]:
+        world.cluster.switch(key, Mode.SHADOW)
+    for key in keys:
+        world.decide(key)
+    assert world.flush() == 5  # three in shadow mode, both others
+    assert {scaler.meta.name for scaler in world.api.scalers()} >= {"web8", "web9"}
+
+
 def test_a_standby_writes_nothing(world: World, web: TargetKey) -> None:
     world.leads = False
     world.decide(web, floor=5)
