@@ -7,14 +7,15 @@ import pytest
 import torch
 from rich.console import Console
 
-from predictor_model.checkpoint import Checkpoint, data_source
+from predictor_model.checkpoint import Checkpoint
 from predictor_model.config import ModelConfig, TrainConfig
 from predictor_model.contract import CONTRACT
 from predictor_model.export import example_window, export_onnx
 from predictor_model.graph import MODEL_FILE, load_graph
 from predictor_model.network import BiLSTMForecaster
 from predictor_model.traces import TraceError
-from predictor_model.train import Trainer, load_training_data, main, pinball, window_max_target
+from predictor_model.train import Trainer, main, pinball, window_max_target
+from predictor_model.training_data import data_source, load_training_data
 
 pytestmark = pytest.mark.training
 

@@ -4,22 +4,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from predictor_model.baselines import CLASSICAL
 from predictor_model.card import BEGIN, END, model_card, with_block
-from predictor_model.evaluate import (
+from predictor_model.evaluate import main, markdown_table, replica_table
+from predictor_model.features import HORIZON
+from predictor_model.graph import MODEL_FILE, SHIPPED_WEIGHTS, Graph, load_graph
+from predictor_model.metrics import LEVELS, MEDIAN
+from predictor_model.scoring import (
+    REPLICA_KEYS,
     SHIPPED,
+    Rivals,
     SeriesScore,
     covered_shares,
-    main,
+    forecasts_of,
     make_case,
-    markdown_table,
     model_forecast,
     naive_reference,
+    replica_costs,
     score_case,
     summarise,
 )
-from predictor_model.features import HORIZON
-from predictor_model.graph import MODEL_FILE, SHIPPED_WEIGHTS, Graph, load_graph
-from predictor_model.metrics import LEVELS
 from predictor_model.traces import Trace
 
 
@@ -39,7 +43,9 @@ def trace(values: np.ndarray, *, name: str = "s", step: int = 300) -> Trace:
 
 
 def score(ratio: float, *, dataset: str, forecaster: str = "f", series: str = "s") -> SeriesScore:
-    return SeriesScore(dataset, series, forecaster, ratio, ratio, ratio, None)
+    pods = dict.fromkeys(REPLICA_KEYS, 2.0)
+    cost = {key: ratio * value for key, value in pods.items()}
+    return SeriesScore(dataset, series, forecaster, ratio, ratio, ratio, None, cost, pods)
 
 
 def test_origins_lie_in_the_last_thirty_percent_and_their_targets_inside_the_series() -> None:
@@ -74,14 +80,15 @@ def test_a_series_that_cannot_be_tested_is_skipped(values: np.ndarray) -> None:
 def test_a_constant_series_tells_nothing_and_gets_no_score(graph: Graph) -> None:
     case = make_case(trace(np.full(1000, 7.0)))
     assert case is not None
-    assert score_case(case, {SHIPPED: graph}, holt_winters=False) == []
+    assert score_case(case, forecasts_of(case, Rivals({SHIPPED: graph}))) == []
 
 
 def test_the_better_naive_forecast_is_the_unit(graph: Graph) -> None:
     case = make_case(trace(daily_load()))
     assert case is not None
-    scores = {row.forecaster: row for row in score_case(case, {SHIPPED: graph}, holt_winters=True)}
-    assert set(scores) == {"persistence", "seasonal-naive", "holt-winters", SHIPPED}
+    rivals = Rivals({SHIPPED: graph}, classical=("ses", "ridge"))
+    scores = {row.forecaster: row for row in score_case(case, forecasts_of(case, rivals))}
+    assert set(scores) == {"persistence", "seasonal-naive", "ses", "ridge", SHIPPED}
     assert min(scores["persistence"].wql_ratio, scores["seasonal-naive"].wql_ratio) == pytest.approx(1.0)
     assert scores[SHIPPED].wql_ratio < 0.5 * scores["persistence"].wql_ratio
 
@@ -104,11 +111,67 @@ def test_no_forecast_changes_with_what_comes_after_its_origin(graph: Graph, trai
         np.testing.assert_allclose(ours[until], theirs[until], rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", list(CLASSICAL))
+def test_no_classical_forecast_changes_with_what_comes_after_its_origin(name: str) -> None:
+    values = daily_load()
+    case = make_case(trace(values))
+    assert case is not None
+    origins = case.origins[::12]
+    changed = values.copy()
+    changed[origins[4] + 1 :] = 10_000
+
+    def forecast(load: np.ndarray) -> np.ndarray:
+        quantiles = CLASSICAL[name](load.astype(np.float64), origins[:5], period=case.day, split=case.split)
+        assert quantiles is not None
+        return quantiles
+
+    np.testing.assert_allclose(forecast(values), forecast(changed), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", list(CLASSICAL))
+def test_a_classical_forecast_of_a_clean_day_is_ordered_and_close(name: str) -> None:
+    case = make_case(trace(daily_load()))
+    assert case is not None
+    quantiles = CLASSICAL[name](case.values, case.origins[::12], period=case.day, split=case.split)
+    assert quantiles is not None
+    assert quantiles.shape == (10, HORIZON, len(LEVELS))
+    assert (np.diff(quantiles, axis=-1) >= 0).all()
+    assert np.abs(quantiles[:, 0, MEDIAN] - case.target[::12][:, 0]).max() < 20  # three sigma of the noise, and more
+
+
+@pytest.mark.parametrize("name", list(CLASSICAL))
+def test_a_series_too_short_for_a_classical_forecast_gets_none(name: str) -> None:
+    values = daily_load(days=1)[:70].astype(np.float64)
+    assert CLASSICAL[name](values, np.array([60]), period=288, split=40) is None
+
+
 def test_coverage_of_a_bound_nothing_exceeds_is_one() -> None:
     case = make_case(trace(daily_load()))
     assert case is not None
     shares = covered_shares(case, np.full((len(case.origins), HORIZON, len(LEVELS)), 1e9))
     assert set(shares.values()) == {1.0}
+
+
+def test_a_bound_costs_the_pods_that_it_misses_and_those_that_it_spares() -> None:
+    case = make_case(trace(daily_load()))
+    assert case is not None
+    pod = float(np.quantile(case.values[: case.split], 0.99)) / 30
+    truth = np.repeat(case.target[..., None], len(LEVELS), axis=-1)
+    highest = np.maximum.accumulate(truth, axis=1)
+    exact = replica_costs(case, truth, highest)
+    assert set(exact.values()) == {0.0}
+    spare = replica_costs(case, truth, highest + 3 * pod)
+    short = replica_costs(case, truth, highest - 3 * pod)
+    assert spare["5/0.9"] == pytest.approx(3 * 0.1)
+    assert short["5/0.9"] == pytest.approx(3 * 0.9)
+    assert replica_costs(case, truth, None) == exact  # the highest step stands in for a missing head
+
+
+def test_cost_in_pods_is_summed_over_series_before_it_is_compared() -> None:
+    scores = [score(0.5, dataset="a", series="one"), score(1.5, dataset="a", series="two")]
+    (summary,) = summarise(scores)
+    assert summary.replica["15/0.99"] == pytest.approx(1.0)
+    assert "| f | 1.000 |" in replica_table([summary])
 
 
 def test_data_sets_count_alike_whatever_their_number_of_series() -> None:
@@ -130,7 +193,7 @@ def test_the_command_scores_a_csv_and_writes_what_it_found(tmp_path: Path, capsy
     rows = [f"web,{number * 300},{value:.3f}" for number, value in enumerate(daily_load())]
     csv, out = tmp_path / "own.csv", tmp_path / "scores.json"
     csv.write_text("series,timestamp,value\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    assert main(["--csv", str(csv), "--no-holt-winters", "--json", str(out)]) == 0
+    assert main(["--csv", str(csv), "--classical", "--json", str(out)]) == 0
     assert "| bi-lstm | 1 |" in capsys.readouterr().out
     found = json.loads(out.read_text(encoding="utf-8"))
     assert [row["forecaster"] for row in found["summaries"]] == ["persistence", "seasonal-naive", "bi-lstm"]
