@@ -122,14 +122,16 @@ train: install-train ## train the weights that ship, from TRACES/train into out/
 	$(TRAIN_BIN)/python -m predictor_model.train --data $(TRACES)/train --sets shipped --out out/train --model-version $(MODEL_VERSION)
 
 .PHONY: compare
-compare: install-train ## train what docs/evaluation.md compares the shipped weights with, into out/compare
+compare: install install-train ## train what docs/evaluation.md compares the shipped weights with, into out/compare
 	$(COMPARE) --out out/compare/bi-lstm-4000
 	$(COMPARE) --out out/compare/lstm-4000 --unidirectional --hidden-size 80
 	$(COMPARE) --out out/compare/bi-lstm-min-max-4000 --scaling min-max
+	$(BIN)/python -m predictor_model.boosting --data $(TRACES)/train --sets shipped --out out/compare/lightgbm
 
 .PHONY: evaluation
 evaluation: install ## score the shipped weights, and those in out/compare, on the traces in TRACES/dev
 	$(BIN)/python -m predictor_model.evaluate --csv $(TRACES)/dev --json docs/evaluation.json \
+	  $(if $(wildcard out/compare/lightgbm),--boosting out/compare/lightgbm) \
 	  $(foreach model,$(wildcard out/compare/*/model.onnx),--model $(notdir $(patsubst %/,%,$(dir $(model))))=$(dir $(model)))
 
 .PHONY: bench

@@ -1,15 +1,20 @@
-"""What a forecast must beat: naive forecasts and Holt-Winters, with quantiles of their own past residuals only."""
+"""What a forecast must beat: naive and classical forecasts, with quantiles of their own past residuals only."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
-from statsmodels.tsa.holtwinters import ExponentialSmoothing
+from statsmodels.tsa.holtwinters import ExponentialSmoothing, SimpleExpSmoothing
 
 from predictor_model.features import HORIZON
 from predictor_model.metrics import LEVELS, Array
@@ -18,7 +23,11 @@ IntArray: TypeAlias = npt.NDArray[np.int64]
 
 DAY_SECONDS = 86_400
 MIN_RESIDUALS = 50
-HOLT_WINTERS_FIT_DAYS = 10
+FIT_DAYS = 10
+THETA_CONTEXT_DAYS = 3
+THETA_RESIDUALS = 150
+RIDGE_RECENT = 48
+RIDGE_ROWS = 6_000
 
 
 def persistence_points(values: Array, origins: IntArray) -> Array:
@@ -100,6 +109,29 @@ class Naive:
         return residual_quantiles(self.values, self.points(past), past) if len(past) else None
 
 
+def simple_smoothing_quantiles(values: Array, origins: IntArray, *, period: int, split: int) -> Array | None:
+    """Simple exponential smoothing, its rate and residuals from the ten days before `split`.
+
+    Returns:
+        Shape (N, H, Q); None where there is too little before `split`.
+
+    Source: Hyndman et al. (2008), method (N, N); the fit is statsmodels'.
+    """
+    first = max(0, split - FIT_DAYS * period)
+    if split - first < 2 * HORIZON + MIN_RESIDUALS:
+        return None
+    filled = _forward_filled(values[first:])
+    with _quiet():
+        fitted = SimpleExpSmoothing(filled[: split - first], initialization_method="heuristic").fit()
+        rate = float(fitted.params["smoothing_level"])
+        level = SimpleExpSmoothing(filled, initialization_method="heuristic").fit(rate, optimized=False).level
+
+    def points(at: IntArray) -> Array:
+        return np.repeat(level[at - first][:, None], HORIZON, axis=1)
+
+    return _with_residuals(values, points, origins, past=np.arange(first, split - HORIZON, dtype=np.int64))
+
+
 def holt_winters_quantiles(values: Array, origins: IntArray, *, period: int, split: int) -> Array | None:
     """Damped additive Holt-Winters with a daily season, parameters and residuals from before `split`.
 
@@ -110,19 +142,19 @@ def holt_winters_quantiles(values: Array, origins: IntArray, *, period: int, spl
 
     Source: Hyndman et al. (2008), method (A_d, A); the fit is statsmodels'.
     """
-    first = max(0, split - HOLT_WINTERS_FIT_DAYS * period)
+    first = max(0, split - FIT_DAYS * period)
     if split - first < 2 * period + 2 * HORIZON:
         return None
     filled = _forward_filled(values[first:])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.simplefilter("ignore", RuntimeWarning)
+    with _quiet():
         fitted = _damped(filled[: split - first], period).fit(optimized=True, use_brute=False)
         fixed = {
             name: float(fitted.params[name])
             for name in ("smoothing_level", "smoothing_trend", "smoothing_seasonal", "damping_trend")
         }
-        states = _damped(filled, period).fit(**fixed, optimized=False)
+        # The first states too: the library's own guess of them looks at five seasons, and these may reach past `split`.
+        begin = {f"initial_{name}": fitted.params[f"initial_{key}"] for name, key in _FIRST_STATES}
+        states = _damped(filled, period, **begin).fit(**fixed, optimized=False)
     damping = np.cumsum(fixed["damping_trend"] ** np.arange(1, HORIZON + 1))
 
     def points(at: IntArray) -> Array:
@@ -131,20 +163,104 @@ def holt_winters_quantiles(values: Array, origins: IntArray, *, period: int, spl
         path: Array = states.level[local][:, None] + damping * states.trend[local][:, None] + season
         return path
 
-    past = np.arange(first + period, split - HORIZON, dtype=np.int64)
+    return _with_residuals(values, points, origins, past=np.arange(first + period, split - HORIZON, dtype=np.int64))
+
+
+def auto_theta_quantiles(values: Array, origins: IntArray, *, period: int, split: int) -> Array | None:
+    """The best of four Theta methods with a daily season, chosen and fitted once on the days before `split`.
+
+    From each origin its parameters are carried over the newest three days. A season that three days do not show twice
+    is left out.
+
+    Returns:
+        Shape (N, H, Q); None where there is too little before `split`.
+
+    Source: Fiorucci et al. (2016); statsforecast's AutoTheta.
+    """
+    from statsforecast.models import AutoTheta  # noqa: PLC0415 - 4 s, which a run without this rival need not wait
+
+    context = min(THETA_CONTEXT_DAYS * period, split // 2)
+    if context < 2 * HORIZON:
+        return None
+    filled = _forward_filled(values)
+    season = period if context >= 2 * period + HORIZON else 1
+    with _quiet():
+        model = AutoTheta(season_length=season).fit(filled[split - context : split])
+
+        def points(at: IntArray) -> Array:
+            paths = [model.forward(filled[t - context + 1 : t + 1], h=HORIZON)["mean"] for t in at]
+            return np.stack(paths).astype(np.float64)
+
+        past = np.unique(np.linspace(context, split - HORIZON - 1, THETA_RESIDUALS).astype(np.int64))
+        return _with_residuals(values, points, origins, past=past)
+
+
+def ridge_quantiles(values: Array, origins: IntArray, *, period: int, split: int) -> Array | None:
+    """Ridge regression of all steps on the newest samples and on those a day and a week before each step.
+
+    Fitted on the first 70 % of the time before `split`, residuals from the rest; both in differences to the newest.
+
+    Returns:
+        Shape (N, H, Q); None where there is too little before `split`.
+    """
+    filled = _forward_filled(values)
+    lags = [days * period for days in (1, 7) if split > 2 * days * period]
+    first = max([RIDGE_RECENT, *lags])
+    border = first + int(0.7 * (split - first))
+    if border - first < 10 * RIDGE_RECENT or split - HORIZON - border < 2 * MIN_RESIDUALS:
+        return None
+
+    def inputs(at: IntArray) -> Array:
+        recent = filled[at[:, None] + np.arange(1 - RIDGE_RECENT, 0)]
+        seasonal = [filled[at[:, None] + seasonal_offsets(lag)] for lag in lags]
+        return np.concatenate([recent, *seasonal], axis=1) - filled[at][:, None]
+
+    fit_at = np.arange(first, border - HORIZON, dtype=np.int64)
+    fit_at = fit_at[:: max(1, len(fit_at) // RIDGE_ROWS)]
+    ahead = fit_at[:, None] + np.arange(1, HORIZON + 1)
+    seen = ~np.isnan(values[ahead]).any(1)
+    if seen.sum() < 2 * RIDGE_RECENT:
+        return None
+    model = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-1, 5, 7)))
+    model.fit(inputs(fit_at[seen]), values[ahead][seen] - filled[fit_at[seen]][:, None])
+
+    def points(at: IntArray) -> Array:
+        path: Array = model.predict(inputs(at)) + filled[at][:, None]
+        return path
+
+    return _with_residuals(values, points, origins, past=np.arange(border, split - HORIZON, dtype=np.int64))
+
+
+def _with_residuals(
+    values: Array, points: Callable[[IntArray], Array], origins: IntArray, *, past: IntArray
+) -> Array | None:
+    """Point forecasts with the quantiles of what they missed at `past`, clipped at zero. Shape (N, H, Q)."""
     past = past[~np.isnan(values[past])]
-    spread = residual_quantiles(values, points(past), past)
+    spread = residual_quantiles(values, points(past), past) if len(past) else None
     return None if spread is None else np.maximum(points(origins)[..., None] + spread, 0)
 
 
-def _damped(values: Array, period: int) -> ExponentialSmoothing:
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Fits on real load seldom converge to the last digit, and say so."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
+
+
+_FIRST_STATES = (("level", "level"), ("trend", "trend"), ("seasonal", "seasons"))
+
+
+def _damped(values: Array, period: int, **begin: Any) -> ExponentialSmoothing:
     return ExponentialSmoothing(
         values,
         trend="add",
         damped_trend=True,
         seasonal="add",
         seasonal_periods=period,
-        initialization_method="heuristic",
+        initialization_method="known" if begin else "heuristic",
+        **begin,
     )
 
 
@@ -154,3 +270,12 @@ def _forward_filled(values: Array) -> Array:
     position = np.maximum.accumulate(np.where(np.isnan(values), known[0], np.arange(len(values))))
     filled: Array = values[position]
     return filled
+
+
+CLASSICAL: Mapping[str, Callable[..., Array | None]] = {
+    "ses": simple_smoothing_quantiles,
+    "holt-winters": holt_winters_quantiles,
+    "auto-theta": auto_theta_quantiles,
+    "ridge": ridge_quantiles,
+}
+"""By name; each takes values and origins, and `period` and `split` by name. None where a series is too short for it."""

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from predictor_model.datasets import SYNTHETIC_WEIGHT, training_set
-from predictor_model.evaluate import SHIPPED, Summary, coverage_table, markdown_table
+from predictor_model.evaluate import REPLICA_TITLE, coverage_table, markdown_table, replica_table
 from predictor_model.graph import RECORD_FILE, SHIPPED_WEIGHTS
+from predictor_model.scoring import SHIPPED, Summary
 
 CARD_FILE = "MODEL_CARD.md"
 BEGIN = "<!-- measured: written by `make docs` from docs/evaluation.json -->"
@@ -103,6 +104,10 @@ def measured_block(summaries: Sequence[Summary]) -> str:
             "mean over series, worst series in brackets:",
             "",
             coverage_table(shipped),
+            "",
+            REPLICA_TITLE,
+            "",
+            replica_table(summaries),
             "",
             END,
         ]

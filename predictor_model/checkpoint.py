@@ -12,27 +12,10 @@ from typing import Any
 import torch
 
 from predictor_model.config import ModelConfig, Scaling, TrainConfig
-from predictor_model.datasets import training_set
 from predictor_model.graph import MODEL_FILE, RECORD_FILE
-from predictor_model.traces import dataset_name
+from predictor_model.training_data import DataSource
 
 CHECKPOINT_FILE = "checkpoint.pt"
-
-
-@dataclass(frozen=True, slots=True)
-class DataSource:
-    """One file the weights were trained on."""
-
-    dataset: str
-    sha256: str
-    licence: str
-
-
-def data_source(path: Path) -> DataSource:
-    """Hash and licence of a trace file."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    name = dataset_name(path)
-    return DataSource(name, digest, training_set(name).licence)
 
 
 @dataclass(slots=True)

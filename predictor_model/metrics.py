@@ -53,6 +53,23 @@ def coverage(target: Array, bound: Array) -> float:
     return float(np.mean(target[known] <= bound[known])) if known.any() else float("nan")
 
 
+def replica_pinball(peak: Array, bound: Array, *, level: float, capacity: float) -> float:
+    """Mean pinball loss in pods: what a bound on the load to come costs once it is cut into replicas.
+
+    Args:
+        peak: Highest load of each window. Shape (N,). NaN is left out.
+        bound: Its forecast at `level`. Shape (N,).
+        level: Between 0 and 1: a missing pod costs `level`, a spare one `1 - level`.
+        capacity: Load of one pod.
+
+    Returns:
+        Pods; NaN where nothing was observed.
+    """
+    known = ~np.isnan(peak)
+    error = np.ceil(peak[known] / capacity) - np.ceil(bound[known] / capacity)
+    return float(np.mean(np.maximum(level * error, (level - 1) * error))) if known.any() else float("nan")
+
+
 def geometric_mean(ratios: Array) -> float:
     """Geometric mean of positive ratios. Shape (N,)."""
     return float(np.exp(np.mean(np.log(ratios))))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,26 +15,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from predictor_model.checkpoint import Checkpoint, DataSource, data_source, write_record
+from predictor_model.checkpoint import Checkpoint, write_record
 from predictor_model.config import ModelConfig, Scaling, TrainConfig
 from predictor_model.contract import CONTRACT
-from predictor_model.datasets import SHIPPED_SETS, SYNTHETIC_WEIGHT, training_set
 from predictor_model.export import export_onnx
-from predictor_model.features import Augmenter, WindowBatch, WindowIndex, WindowSampler
+from predictor_model.features import Augmenter, WindowBatch
 from predictor_model.graph import MODEL_FILE
 from predictor_model.metrics import window_max
 from predictor_model.network import BiLSTMForecaster, Scale, Window
-from predictor_model.synthetic import DATASET as SYNTHETIC
-from predictor_model.synthetic import synthetic_trace
-from predictor_model.traces import Trace, TraceError, coarsen, dataset_name, read_traces, trace_files
+from predictor_model.traces import TraceError
+from predictor_model.training_data import TrainingData, load_training_data, training_files
 
-COARSER_FACTORS = (2, 3, 5, 10, 15, 30)
 # Two standard deviations of a window may be hundreds of typical moves of its series; without a bound, a few such
 # windows would be the whole loss.
 MAX_UNIT_RATIO = 20.0
 # Where |scaled| > 6 (200 standard deviations) the loss in load units would explode; the scaled loss still pulls.
 MAX_SCALED_IN_LOSS = 6.0
-VALIDATION_SEED = 1_000_003
 
 
 def pinball(error: Tensor, levels: Tensor) -> Tensor:
@@ -90,48 +84,6 @@ class QuantileLoss:
 def _spread(scaled: Tensor, network: BiLSTMForecaster) -> Tensor:
     bounded = scaled.clamp(-MAX_SCALED_IN_LOSS, MAX_SCALED_IN_LOSS)
     return torch.sinh(bounded) if network.config.scaling is Scaling.ASINH else bounded
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingData:
-    """Traces at every step they train at, and how to draw from them."""
-
-    sampler: WindowSampler
-    validation: tuple[WindowBatch, ...]
-    sources: tuple[DataSource, ...]
-
-
-def load_training_data(files: Sequence[Path], model: ModelConfig, train: TrainConfig) -> TrainingData:
-    """Read the traces, add the synthetic ones and the coarser steps, and set the later slice of time aside."""
-    traces = [trace for path in files for trace in read_traces(path)]
-    weights = {dataset_name(path): training_set(dataset_name(path)).weight for path in files}
-    traces += [synthetic_trace(number, seed=train.seed) for number in range(train.synthetic_traces)]
-    if train.synthetic_traces:
-        weights[SYNTHETIC] = SYNTHETIC_WEIGHT
-    expanded, expanded_weights = _with_coarser_steps(traces, weights, train.coarser_share, model.context_length)
-    index = WindowIndex(expanded, model.context_length)
-    split = np.full(len(expanded), 1 - train.validation_share, dtype=np.float32)
-    sampler = WindowSampler(index, expanded_weights, first=np.zeros_like(split), last=split)
-    later = WindowSampler(index, expanded_weights, first=split, last=np.ones_like(split))
-    rng = np.random.default_rng(VALIDATION_SEED)
-    batches = -(-train.validation_windows // 512)
-    validation = tuple(later.draw(512, rng) for _ in range(batches))
-    return TrainingData(sampler, validation, tuple(data_source(path) for path in files))
-
-
-def _with_coarser_steps(
-    traces: Sequence[Trace], weights: dict[str, float], share: float, context_length: int
-) -> tuple[list[Trace], dict[str, float]]:
-    expanded, expanded_weights = list(traces), {name: weight * (1 - share) for name, weight in weights.items()}
-    for trace in traces:
-        for factor in COARSER_FACTORS:
-            coarse = coarsen(trace, factor)
-            if coarse.step_seconds > CONTRACT.max_step_seconds or len(coarse.values) < 2 * context_length:
-                continue
-            name = f"{trace.dataset}/x{factor}"
-            expanded.append(dataclasses.replace(coarse, dataset=name))
-            expanded_weights[name] = weights[trace.dataset] * share / len(COARSER_FACTORS)
-    return expanded, expanded_weights
 
 
 class Trainer:
@@ -283,20 +235,6 @@ def configs(options: argparse.Namespace) -> tuple[ModelConfig, TrainConfig]:
         synthetic_traces=options.synthetic_traces,
     )
     return model, train
-
-
-def training_files(paths: Sequence[Path], *, shipped_only: bool) -> tuple[Path, ...]:
-    """The trace files to train on.
-
-    Raises:
-        TraceError: There are none.
-    """
-    files = trace_files(paths)
-    if shipped_only:
-        files = tuple(path for path in files if dataset_name(path) in SHIPPED_SETS)
-    if not files:
-        raise TraceError(f"none of the sets that may ship is in --data; they are {', '.join(SHIPPED_SETS)}")
-    return files
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

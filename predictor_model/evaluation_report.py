@@ -1,0 +1,247 @@
+"""An evaluation as one HTML file that loads nothing from anywhere: who wins where, how sure, and on what it fails."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from string import Template
+from typing import Any, Final
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from predictor_model.features import HORIZON
+from predictor_model.metrics import LEVELS, MEDIAN, Array, pinball_sum
+from predictor_model.scoring import COVERAGE_LEVELS, COVERAGE_STEPS, REPLICA_KEYS, SHIPPED, Case, SeriesScore, Summary
+
+PAST_SHOWN: Final = 120  # samples before the origin
+EXAMPLES: Final = 3  # of the worst series, and of the best
+BANDS: Final = ((0.05, 0.95, 0.15), (0.25, 0.75, 0.3))  # lower level, upper level, opacity
+
+_BLUE: Final = "#2563eb"
+_GREY: Final = "#9ca3af"
+_RED: Final = "#dc2626"
+_DOTTED: Final = {"color": _GREY, "dash": "dot"}
+_LAYOUT: Final = {
+    "template": "plotly_white",
+    "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
+    "font": {"family": "system-ui, sans-serif", "size": 13},
+    "legend": {"orientation": "h", "y": 1.12},
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """One forecast of one series, the one with the median loss.
+
+    Attributes:
+        past: Samples up to the origin, NaN is missing. Shape (P,).
+        target: What came. Shape (H,).
+        quantiles: What was said. Shape (H, Q).
+    """
+
+    dataset: str
+    series: str
+    step_seconds: int
+    past: Array
+    target: Array
+    quantiles: Array
+
+
+def example_of(case: Case, quantiles: Array) -> Example:
+    """Choose the forecast to show. Quantiles of shape (N, H, Q)."""
+    losses = [
+        pinball_sum(target[None], forecast[None]) if not np.isnan(target).all() else np.nan
+        for target, forecast in zip(case.target, quantiles, strict=True)
+    ]
+    order = np.argsort(losses)  # NaN last
+    at = int(order[int(np.isfinite(losses).sum()) // 2])
+    origin = int(case.origins[at])
+    return Example(
+        dataset=case.trace.dataset,
+        series=case.trace.name,
+        step_seconds=case.trace.step_seconds,
+        past=case.values[max(0, origin - PAST_SHOWN + 1) : origin + 1],
+        target=case.target[at],
+        quantiles=quantiles[at],
+    )
+
+
+def render(summaries: Sequence[Summary], scores: Sequence[SeriesScore], examples: Sequence[Example]) -> str:
+    """Build the page."""
+    ours = next(summary for summary in summaries if summary.forecaster == SHIPPED)
+    page = resources.files("predictor_model").joinpath("assets", "evaluation.html").read_text(encoding="utf-8")
+    return Template(page).substitute(
+        plotly=str(get_plotlyjs()),
+        ours=html.escape(SHIPPED),
+        verdict=html.escape(verdict(summaries)),
+        overall=_div(overall_figure(summaries)),
+        table=_table(summaries),
+        series=_div(series_figure(scores)),
+        coverage=_div(coverage_figure(ours)),
+        replica=_div(replica_figure(summaries)),
+        examples="".join(_div(example_figure(example)) for example in _chosen(examples, scores)),
+    )
+
+
+def verdict(summaries: Sequence[Summary]) -> str:
+    """Say in two sentences who wins."""
+    ours = next(summary for summary in summaries if summary.forecaster == SHIPPED)
+    best = min((s for s in summaries if s.forecaster != SHIPPED), key=lambda summary: summary.overall)
+    relation = "ahead of" if ours.overall < best.overall else "behind"
+    return (
+        f"On {ours.series} series, {SHIPPED} makes {ours.overall:.3f} of the quantile loss of the better naive one "
+        f"({ours.interval[0]:.3f} to {ours.interval[1]:.3f}), {relation} the best rival, {best.forecaster}, with "
+        f"{best.overall:.3f}. Its worst series is {ours.worst_series} with {ours.worst_ratio:.2f}."
+    )
+
+
+def overall_figure(summaries: Sequence[Summary]) -> go.Figure:
+    """A bar for each forecaster, best first, and a dot for each data set."""
+    ordered = sorted(summaries, key=lambda summary: summary.overall)
+    names = [summary.forecaster for summary in ordered]
+    figure = go.Figure()
+    figure.add_bar(
+        x=names,
+        y=[summary.overall for summary in ordered],
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [summary.interval[1] - summary.overall for summary in ordered],
+            "arrayminus": [summary.overall - summary.interval[0] for summary in ordered],
+        },
+        marker_color=[_BLUE if name == SHIPPED else _GREY for name in names],
+        name="together",
+    )
+    for dataset in ordered[0].by_dataset:
+        figure.add_scatter(
+            x=names, y=[summary.by_dataset.get(dataset) for summary in ordered], mode="markers", name=dataset
+        )
+    figure.add_hline(y=1.0, line_dash="dot", line_color=_RED)
+    figure.update_layout(**_LAYOUT, yaxis_title="loss / better naive", yaxis_type="log", height=440)
+    return figure
+
+
+def series_figure(scores: Sequence[SeriesScore]) -> go.Figure:
+    """Ours against the best rival of each series."""
+    figure = go.Figure()
+    series = {(score.dataset, score.series) for score in scores}
+    points = []
+    for dataset, name in sorted(series):
+        of_it = [s for s in scores if (s.dataset, s.series) == (dataset, name)]
+        rivals = [s for s in of_it if s.forecaster != SHIPPED]
+        best = min(rivals, key=lambda s: s.wql_ratio)
+        points += [(dataset, name, best, s.wql_ratio) for s in of_it if s.forecaster == SHIPPED]
+    for dataset in sorted({point[0] for point in points}):
+        own = [point for point in points if point[0] == dataset]
+        figure.add_scatter(
+            x=[best.wql_ratio for _, _, best, _ in own],
+            y=[ratio for _, _, _, ratio in own],
+            text=[f"{name}<br>best rival: {best.forecaster}" for _, name, best, _ in own],
+            mode="markers",
+            marker_size=9,
+            name=dataset,
+        )
+    ends = [min(min(p[3], p[2].wql_ratio) for p in points) * 0.9, max(max(p[3], p[2].wql_ratio) for p in points) * 1.1]
+    figure.add_scatter(x=ends, y=ends, mode="lines", line=_DOTTED, name="as good", hoverinfo="skip")
+    titles = {"xaxis_title": "best rival of the series", "yaxis_title": SHIPPED}
+    figure.update_layout(**_LAYOUT, **titles, xaxis_type="log", yaxis_type="log", height=460)
+    return figure
+
+
+def coverage_figure(ours: Summary) -> go.Figure:
+    """Stated against realised coverage of window maxima, by length of the window."""
+    figure = go.Figure()
+    figure.add_scatter(x=[0.88, 1.0], y=[0.88, 1.0], mode="lines", line=_DOTTED, name="exact", hoverinfo="skip")
+    for number, step in enumerate(COVERAGE_STEPS):
+        keys = [f"{step}/{level}" for level in COVERAGE_LEVELS]
+        means = [ours.covered_mean[key] for key in keys]
+        figure.add_scatter(
+            x=[level + 0.002 * (number - 1.5) for level in COVERAGE_LEVELS],
+            y=means,
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [0.0] * len(keys),
+                "arrayminus": [mean - ours.covered_worst[key] for mean, key in zip(means, keys, strict=True)],
+                "thickness": 1,
+            },
+            mode="markers",
+            name=f"h = {step}",
+        )
+    figure.update_layout(**_LAYOUT, xaxis_title="stated", yaxis_title="realised", height=420)
+    return figure
+
+
+def replica_figure(summaries: Sequence[Summary]) -> go.Figure:
+    """Cost in pods, a group of bars for each window and level."""
+    figure = go.Figure()
+    labels = [f"h = {key.replace('/', ', ')}" for key in REPLICA_KEYS]
+    for summary in sorted(summaries, key=lambda s: s.overall):
+        colour = {"marker_color": _BLUE} if summary.forecaster == SHIPPED else {}
+        figure.add_bar(x=labels, y=[summary.replica[key] for key in REPLICA_KEYS], name=summary.forecaster, **colour)
+    figure.add_hline(y=1.0, line_dash="dot", line_color=_RED)
+    figure.update_layout(**_LAYOUT, yaxis_title="pods / better naive", barmode="group", height=420)
+    return figure
+
+
+def example_figure(example: Example) -> go.Figure:
+    """The past, what was said and what came."""
+    minutes = example.step_seconds / 60
+    past = minutes * np.arange(1 - len(example.past), 1)
+    ahead = minutes * np.arange(1, HORIZON + 1)
+    figure = go.Figure()
+    for low, high, opacity in BANDS:
+        columns = [LEVELS.tolist().index(level) for level in (low, high)]
+        figure.add_scatter(
+            x=np.concatenate([ahead, ahead[::-1]]),
+            y=np.concatenate([example.quantiles[:, columns[1]], example.quantiles[::-1, columns[0]]]),
+            fill="toself",
+            fillcolor=f"rgba(37, 99, 235, {opacity})",
+            line_width=0,
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    figure.add_scatter(x=ahead, y=example.quantiles[:, MEDIAN], line={"color": _BLUE}, name="median")
+    seen, came = {"color": _GREY}, {"color": "#111827"}
+    figure.add_scatter(x=past, y=example.past, line=seen, name="seen")
+    figure.add_scatter(x=ahead, y=example.target, line=came, name="came")
+    title = f"{example.series}<br>{example.dataset}"
+    layout: dict[str, Any] = {**_LAYOUT, "showlegend": False}
+    figure.update_layout(**layout, title={"text": title, "font": {"size": 13}}, xaxis_title="minutes", height=320)
+    figure.update_layout(margin={"l": 50, "r": 10, "t": 60, "b": 45})
+    return figure
+
+
+def _chosen(examples: Sequence[Example], scores: Sequence[SeriesScore]) -> list[Example]:
+    """The worst series, then the best, each once."""
+    by_name = {(example.dataset, example.series): example for example in examples}
+    ours = sorted((s for s in scores if s.forecaster == SHIPPED), key=lambda score: -score.wql_ratio)
+    ends = dict.fromkeys((s.dataset, s.series) for s in (*ours[:EXAMPLES], *reversed(ours[-EXAMPLES:])))
+    return [by_name[name] for name in ends]
+
+
+def _table(summaries: Sequence[Summary]) -> str:
+    datasets = list(dict.fromkeys(dataset for summary in summaries for dataset in summary.by_dataset))
+    header = ["forecaster", "together", *datasets, "MASE", "worst series"]
+    rows = []
+    for summary in sorted(summaries, key=lambda s: s.overall):
+        cells = [
+            summary.forecaster,
+            f"{summary.overall:.3f}",
+            *(f"{summary.by_dataset[d]:.3f}" if d in summary.by_dataset else "-" for d in datasets),
+            f"{summary.mase:.3f}",
+            f"{summary.worst_ratio:.2f}",
+        ]
+        ours = ' class="ours"' if summary.forecaster == SHIPPED else ""
+        rows.append(f"<tr{ours}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+
+
+def _div(figure: go.Figure) -> str:
+    config = {"displayModeBar": False, "responsive": True}
+    return str(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
