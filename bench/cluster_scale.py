@@ -41,9 +41,8 @@ from tests.prometheus_binary import prometheus_folder
 
 TICK_SECONDS: Final = 15.0
 FORECAST_PERIOD: Final = ForecastCycleConfig().forecast_period
-CYCLES: Final = round(
-    FORECAST_PERIOD.total_seconds() / TICK_SECONDS
-)  # a whole period: each kind of work, as often as ever
+# A whole period: each kind of work, as often as ever.
+CYCLES: Final = round(FORECAST_PERIOD.total_seconds() / TICK_SECONDS)
 SETTLING_SECONDS: Final = 45.0  # in which the first forecasts move the first floors, each with a record to be made
 SETTLE_SECONDS: Final = 240.0
 START_SECONDS: Final = 180.0

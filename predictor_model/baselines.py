@@ -91,8 +91,8 @@ class Naive:
 
     def quantiles(self, origins: IntArray, *, split: int) -> Array | None:
         """Quantiles from residuals before `split`, clipped at zero. Shape (N, H, Q)."""
-        spread = self._spread(self.period, split - HORIZON)
-        return None if spread is None else np.maximum(self.points(origins)[..., None] + spread, 0)
+        past = np.arange(self.period, split - HORIZON, dtype=np.int64)
+        return _with_residuals(self.values, self.points, origins, past=past)
 
     def trailing_quantiles(self, origins: IntArray, *, window: int) -> Array | None:
         """Quantiles from the residuals of the `window` samples before each origin. Shape (N, H, Q)."""
@@ -104,9 +104,7 @@ class Naive:
         return np.maximum(self.points(origins)[..., None] + np.stack([s for s in spreads if s is not None]), 0)
 
     def _spread(self, first: int, last: int) -> Array | None:
-        past = np.arange(first, last, dtype=np.int64)
-        past = past[~np.isnan(self.values[past])] if len(past) else past
-        return residual_quantiles(self.values, self.points(past), past) if len(past) else None
+        return _spread(self.values, self.points, np.arange(first, last, dtype=np.int64))
 
 
 def simple_smoothing_quantiles(values: Array, origins: IntArray, *, period: int, split: int) -> Array | None:
@@ -235,9 +233,14 @@ def _with_residuals(
     values: Array, points: Callable[[IntArray], Array], origins: IntArray, *, past: IntArray
 ) -> Array | None:
     """Point forecasts with the quantiles of what they missed at `past`, clipped at zero. Shape (N, H, Q)."""
-    past = past[~np.isnan(values[past])]
-    spread = residual_quantiles(values, points(past), past) if len(past) else None
+    spread = _spread(values, points, past)
     return None if spread is None else np.maximum(points(origins)[..., None] + spread, 0)
+
+
+def _spread(values: Array, points: Callable[[IntArray], Array], past: IntArray) -> Array | None:
+    """Quantiles of what point forecasts missed at those of `past` that have a sample. Shape (H, Q)."""
+    past = past[~np.isnan(values[past])]
+    return residual_quantiles(values, points(past), past) if len(past) else None
 
 
 @contextmanager

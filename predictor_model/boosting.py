@@ -19,9 +19,10 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import Progress
 
+from predictor_model.baselines import DAY_SECONDS
 from predictor_model.config import UNKNOWN_END_TIME, ModelConfig, TrainConfig
 from predictor_model.features import HORIZON, WindowBatch, WindowSampler
-from predictor_model.metrics import LEVELS, Array
+from predictor_model.metrics import LEVELS, Array, pinball
 from predictor_model.traces import TraceError
 from predictor_model.training_data import load_training_data, training_files
 
@@ -30,7 +31,6 @@ Features: TypeAlias = npt.NDArray[np.float32]
 RECENT: Final = 36
 SPANS: Final = (6, 12, 24, 48, 96, 144, 288)
 STEPS_OF_A_WINDOW: Final = 5
-DAY_SECONDS: Final = 86_400
 # Chosen on the later slice of the training traces, never on those that are scored.
 PARAMETERS: Final = {
     "objective": "quantile",
@@ -213,8 +213,8 @@ def validation_loss(model: GlobalBoosting, batches: Sequence[WindowBatch]) -> fl
     losses = []
     for batch in batches:
         error = batch.target[..., None].astype(np.float64) - model.quantiles(batch)
-        pinball = np.maximum(LEVELS * error, (LEVELS - 1) * error) / batch.unit[:, None, None]
-        losses.append(np.nanmean(np.minimum(pinball, MAX_WEIGHT)))
+        loss = pinball(error, LEVELS) / batch.unit[:, None, None]
+        losses.append(np.nanmean(np.minimum(loss, MAX_WEIGHT)))
     return float(np.mean(losses))
 
 

@@ -15,6 +15,12 @@ LEVELS: Array = np.array(CONTRACT.quantile_levels)
 MEDIAN = CONTRACT.quantile_levels.index(0.5)
 
 
+def pinball(error: Array, levels: Array | float) -> Array:
+    """Pinball loss of `error` = observed - forecast at each level (Koenker and Bassett, 1978). Shape of `error`."""
+    loss: Array = np.maximum(levels * error, (levels - 1) * error)
+    return loss
+
+
 def pinball_sum(target: Array, quantiles: Array) -> float:
     """Pinball loss summed over origins, steps and levels; lower is better, 0 is exact.
 
@@ -33,7 +39,7 @@ def pinball_sum(target: Array, quantiles: Array) -> float:
     if np.isnan(target).all():
         raise ValueError("every target is missing; nothing can be scored")
     error = target[..., None].astype(np.float64) - quantiles
-    return float(np.nansum(np.maximum(LEVELS * error, (LEVELS - 1) * error)))
+    return float(np.nansum(pinball(error, LEVELS)))
 
 
 def median_absolute_error(target: Array, quantiles: Array) -> float:
@@ -67,7 +73,7 @@ def replica_pinball(peak: Array, bound: Array, *, level: float, capacity: float)
     """
     known = ~np.isnan(peak)
     error = np.ceil(peak[known] / capacity) - np.ceil(bound[known] / capacity)
-    return float(np.mean(np.maximum(level * error, (level - 1) * error))) if known.any() else float("nan")
+    return float(np.mean(pinball(error, level))) if known.any() else float("nan")
 
 
 def geometric_mean(ratios: Array) -> float:

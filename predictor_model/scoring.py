@@ -200,10 +200,14 @@ Forecasts: TypeAlias = dict[str, tuple[Array, Array | None]]
 
 
 def forecasts_of(case: Case, rivals: Rivals) -> Forecasts:
-    """What everybody forecasts at the origins of a case; empty where no naive forecast has enough residuals."""
-    forecasts: Forecasts = {name: (value, None) for name, value in naive_reference(case, trailing=False).items()}
-    if not forecasts:
+    """What everybody forecasts at the origins of a case.
+
+    Empty where no naive forecast has enough residuals, and where one is exact: a constant series tells nothing.
+    """
+    reference = naive_reference(case, trailing=False)
+    if not reference or _least_loss(case, reference) <= 0 or _in_sample_error(case) <= 0:
         return {}
+    forecasts: Forecasts = {name: (value, None) for name, value in reference.items()}
     forecasts |= {name: model_forecast(graph, case) for name, graph in rivals.graphs.items()}
     if rivals.boosting is not None:
         forecasts[BOOSTING] = (boosted_forecast(rivals.boosting, case), None)
@@ -215,16 +219,14 @@ def forecasts_of(case: Case, rivals: Rivals) -> Forecasts:
 
 
 def score_case(case: Case, forecasts: Forecasts) -> list[SeriesScore]:
-    """Every forecaster on one series; none where the naive ones are missing, or exact."""
-    reference = {name: forecasts[name][0] for name in NAIVE if name in forecasts}
-    if not reference:
+    """Every forecaster on one series."""
+    if not forecasts:
         return []
+    reference = {name: forecasts[name][0] for name in NAIVE if name in forecasts}
     trailing = naive_reference(case, trailing=True)
-    best = min(pinball_sum(case.target, quantiles) for quantiles in reference.values())
-    best_trailing = min((pinball_sum(case.target, quantiles) for quantiles in trailing.values()), default=None)
+    best = _least_loss(case, reference)
+    best_trailing = _least_loss(case, trailing) if trailing else None
     typical_error = _in_sample_error(case)
-    if best <= 0 or typical_error <= 0:
-        return []  # the naive forecast is exact: a constant series tells nothing
     costs = {name: replica_costs(case, *forecast) for name, forecast in forecasts.items()}
     least = {key: min(costs[name][key] for name in reference) for key in next(iter(costs.values()))}
     return [
@@ -241,6 +243,10 @@ def score_case(case: Case, forecasts: Forecasts) -> list[SeriesScore]:
         )
         for name, (quantiles, highest) in forecasts.items()
     ]
+
+
+def _least_loss(case: Case, forecasts: dict[str, Array]) -> float:
+    return min(pinball_sum(case.target, quantiles) for quantiles in forecasts.values())
 
 
 def _in_sample_error(case: Case) -> float:

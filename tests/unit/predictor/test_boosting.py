@@ -12,14 +12,9 @@ from predictor_model.boosting import GlobalBoosting, main, scaled_windows, train
 from predictor_model.features import HORIZON, WindowIndex, WindowSampler
 from predictor_model.metrics import LEVELS, MEDIAN
 from predictor_model.traces import Trace, TraceError
+from tests.unit.predictor.loads import daily_load
 
 CONTEXT = 288
-
-
-def daily_load(days: int = 6, seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    at = np.arange(days * 288) / 288
-    return (100 + 60 * np.sin(2 * np.pi * at) + rng.normal(scale=4, size=at.size)).clip(0).astype(np.float32)
 
 
 def index_of(*values: np.ndarray) -> WindowIndex:

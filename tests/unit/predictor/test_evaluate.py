@@ -25,17 +25,12 @@ from predictor_model.scoring import (
     summarise,
 )
 from predictor_model.traces import Trace
+from tests.unit.predictor.loads import daily_load
 
 
 @pytest.fixture(scope="module")
 def graph() -> Graph:
     return load_graph(SHIPPED_WEIGHTS / MODEL_FILE)
-
-
-def daily_load(days: int = 6, step: int = 300, seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    at = np.arange(days * 86_400 // step) * step / 86_400
-    return (100 + 60 * np.sin(2 * np.pi * at) + rng.normal(scale=4, size=at.size)).clip(0).astype(np.float32)
 
 
 def trace(values: np.ndarray, *, name: str = "s", step: int = 300) -> Trace:

@@ -13,12 +13,7 @@ from predictor_model.features import HORIZON
 from predictor_model.metrics import LEVELS
 from predictor_model.scoring import SHIPPED, Summary, make_case
 from predictor_model.traces import Trace
-
-
-def daily_load(days: int = 6, seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    at = np.arange(days * 288) / 288
-    return (100 + 60 * np.sin(2 * np.pi * at) + rng.normal(scale=4, size=at.size)).clip(0).astype(np.float32)
+from tests.unit.predictor.loads import daily_load
 
 
 def summary(forecaster: str, overall: float) -> Summary:
