@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlencode
 
 import orjson
 import urllib3
@@ -330,26 +331,26 @@ class KubeApi:
         headers: Mapping[str, str] | None = None,
         body: Json | None = None,
         timeout: tuple[float, float] = (CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
-    ) -> urllib3.HTTPResponse:
+    ) -> urllib3.BaseHTTPResponse:
         """Send one request and check its status.
 
         Raises:
             KubeError: See the table of this module.
         """
-        # Without the body: the client would look for its models in it, node by node, which costs a fifth of a call.
-        verb, url, sent, *_ = self._client.param_serialize(
-            method,
-            path,
-            query_params=list(query),
-            header_params={**_JSON, **self._authorization(), **(headers or {})},
-        )
+        # Past the client's own call, which looks for its models in all that it sends: a fifth of what a call costs.
+        url = f"{self._client.configuration.host}{path}"
         try:
-            response: urllib3.HTTPResponse = self._client.call_api(
-                verb, url, sent, body, _request_timeout=timeout
-            ).response
+            response = self._client.rest_client.pool_manager.urlopen(
+                method,
+                f"{url}?{urlencode(query)}" if query else url,
+                body=orjson.dumps(body) if body is not None else None,
+                headers={**_JSON, **self._client.default_headers, **self._authorization(), **(headers or {})},
+                timeout=urllib3.Timeout(connect=timeout[0], read=timeout[1]),
+                preload_content=False,
+            )
             if response.status >= 400:
                 raise _error(response.status, _status_of(response), response.headers)
-        except (urllib3.exceptions.HTTPError, client.ApiException, OSError) as exc:
+        except (urllib3.exceptions.HTTPError, OSError) as exc:
             raise Unreachable(f"{method} {path}: {exc}") from exc
         return response
 
@@ -413,7 +414,7 @@ def json_maps(value: Any) -> list[Json]:
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
-def _lines(response: urllib3.HTTPResponse) -> Iterator[bytes]:
+def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
     """Split a stream into its lines."""
     rest = b""
     try:
@@ -432,7 +433,7 @@ def _decoded(body: bytes) -> Json:
     return json_map(value)
 
 
-def _status_of(response: urllib3.HTTPResponse) -> Json:
+def _status_of(response: urllib3.BaseHTTPResponse) -> Json:
     try:
         return _decoded(response.data)
     except Unreachable:
