@@ -273,7 +273,7 @@ def _durations(value: object) -> tuple[timedelta, ...]:
 
 def _calibration(value: object) -> CalibrationState:
     written = json_map(value)
-    offsets = _numbers(written.get("offsets"))
+    offsets = _numbers(written.get("offsets"), least=-math.inf)
     if not offsets:
         raise _Broken("offsets")
     return CalibrationState(
@@ -288,7 +288,7 @@ def _trajectory(value: object) -> Trajectory:
     """Build the forecast that a new leader goes on with: all that is known of it is its peaks at one level."""
     written = json_map(value)
     level, origin = _level(written.get("level")), time_of(written.get("origin"))
-    peaks, offsets = _numbers(written.get("peaks")), _numbers(written.get("offsets"))
+    peaks, offsets = _numbers(written.get("peaks")), _numbers(written.get("offsets"), least=-math.inf)
     step = timedelta(seconds=_number(written.get("stepSeconds"), most=_LONGEST.total_seconds()))
     if origin is None or not peaks or len(peaks) != len(offsets) or list(peaks) != sorted(peaks):
         raise _Broken("peaks")
@@ -314,20 +314,20 @@ def _part(read: Callable[[object], _Value], value: object) -> _Value | None:
         return None
 
 
-def _numbers(value: object, *, most: float = math.inf) -> tuple[float, ...]:
+def _numbers(value: object, *, least: float = 0.0, most: float = math.inf) -> tuple[float, ...]:
     if not isinstance(value, list):
         raise _Broken("no list")
-    return tuple(_number(entry, most=most) for entry in value)
+    return tuple(_number(entry, least=least, most=most) for entry in value)
 
 
-def _number(value: object, *, most: float = math.inf) -> float:
+def _number(value: object, *, least: float = 0.0, most: float = math.inf) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _Broken("no number")
     try:
         number = float(value)
     except OverflowError as exc:
         raise _Broken("no float") from exc
-    if not (math.isfinite(number) and 0 <= number <= most):
+    if not (math.isfinite(number) and least <= number <= most):
         raise _Broken("out of range")
     return number
 

@@ -70,7 +70,7 @@ def trajectories(draw: st.DrawFn) -> Trajectory:
 
 @st.composite
 def calibrations(draw: st.DrawFn) -> CalibrationState:
-    offsets = np.array(draw(st.lists(st.floats(0, 10), min_size=1, max_size=30)))
+    offsets = np.array(draw(st.lists(st.floats(-20, 20), min_size=1, max_size=30)))
     waiting = (Issued(T0, timedelta(seconds=60), np.ones(3), 1.0, 3),)
     return CalibrationState("model", draw(levels), offsets, draw(amounts), waiting)
 

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scaler.calibration import (
     CalibrationConfig,
@@ -40,8 +42,8 @@ def after(state: CalibrationState, realised: list[float], end_step: int = 3) -> 
     return resolve(state, np.array(realised), end=T0 + end_step * STEP, step=STEP, config=CONFIG).offsets
 
 
-# One miss raises by 0.25 * (1 - 0.1), one hit lowers by 0.25 * 0.1.
-MISS, HIT = 0.225, -0.025
+# At the level 0.9 one miss raises by 0.05 * (1 - 0.1), one hit lowers by 0.05 * 0.1.
+MISS, HIT = 0.045, -0.005
 
 
 class TestTrack:
@@ -63,12 +65,30 @@ class TestTrack:
         state = replace(started, issued=(replace(started.issued[0], bounds=np.full(3, 8.0)),))
         assert after(state, realised) - 1.0 == pytest.approx(moves)
 
-    def test_the_offset_never_falls_below_zero(self) -> None:
-        assert after(issued(), [1, 1, 1]) == pytest.approx([0, 0, 0])
+    @pytest.mark.parametrize(
+        ("level", "miss", "hit"),
+        [
+            pytest.param(0.9, 0.05 * 0.9, -0.05 * 0.1, id="rate"),
+            pytest.param(0.975, 0.1 * 0.975, -0.1 * 0.025, id="a quarter of the misses, twice the step"),
+        ],
+    )
+    def test_a_level_that_misses_more_seldom_takes_longer_steps(self, level: float, miss: float, hit: float) -> None:
+        assert after(issued(level=level), [99, 99, 99]) == pytest.approx([miss] * 3)
+        assert after(issued(level=level), [1, 1, 1]) == pytest.approx([hit] * 3)
 
-    def test_the_offset_never_passes_the_cap(self) -> None:
-        state = replace(issued(), offsets=np.full(3, CONFIG.calibration_cap - 0.1))
-        assert after(state, [1e6, 1e6, 1e6]) == pytest.approx([CONFIG.calibration_cap] * 3)
+    def test_bounds_that_are_too_high_come_down(self) -> None:
+        assert after(issued(), [1, 1, 1]) == pytest.approx([HIT] * 3)
+
+    @pytest.mark.parametrize(
+        ("start", "realised", "end"),
+        [
+            pytest.param(CONFIG.calibration_cap - 0.01, 1e6, CONFIG.calibration_cap, id="above"),
+            pytest.param(0.001 - CONFIG.calibration_cap, 0.0, -CONFIG.calibration_cap, id="below"),
+        ],
+    )
+    def test_the_offset_never_passes_the_cap(self, start: float, realised: float, end: float) -> None:
+        state = replace(issued(bound=1e3), offsets=np.full(3, start))
+        assert after(state, [realised] * 3) == pytest.approx([end] * 3)
 
     @pytest.mark.parametrize(
         ("censored_step", "realised", "moves"),
@@ -97,18 +117,39 @@ class TestTrack:
 
 
 class TestResolve:
-    def test_a_forecast_waits_until_its_last_step_is_over(self) -> None:
+    def test_each_window_teaches_once_and_as_soon_as_it_is_over(self) -> None:
         state = issued()
-        waiting = resolve(state, np.array([99.0, 99.0]), end=T0 + 2 * STEP, step=STEP, config=CONFIG)
-        assert waiting.issued == state.issued
-        assert not waiting.offsets.any()
-        done = resolve(waiting, np.array([99.0, 99.0, 99.0]), end=T0 + 3 * STEP, step=STEP, config=CONFIG)
+        unchanged = resolve(state, np.array([99.0, 99.0]), end=T0, step=STEP, config=CONFIG)
+        assert unchanged.issued == state.issued
+        assert not unchanged.offsets.any()
+        first = resolve(unchanged, np.array([99.0, 99.0]), end=T0 + 2 * STEP, step=STEP, config=CONFIG)
+        assert first.offsets == pytest.approx([MISS, MISS, 0])
+        again = resolve(first, np.array([99.0, 99.0]), end=T0 + 2 * STEP, step=STEP, config=CONFIG)
+        assert again.offsets == pytest.approx([MISS, MISS, 0])
+        done = resolve(again, np.array([99.0, 99.0, 99.0]), end=T0 + 3 * STEP, step=STEP, config=CONFIG)
         assert done.issued == ()
         assert done.offsets == pytest.approx([MISS] * 3)
 
+    @given(
+        realised=st.lists(st.floats(0, 30) | st.just(NAN), min_size=6, max_size=6),
+        cuts=st.lists(st.integers(0, 6), max_size=4),
+        censored=st.none() | st.integers(1, 6),
+    )
+    def test_learning_early_comes_to_what_learning_at_the_end_comes_to(
+        self, realised: list[float], cuts: list[int], censored: int | None
+    ) -> None:
+        state = issued(6)
+        if censored is not None:
+            state = censor(state, T0 + censored * STEP)
+        at_once = resolve(state, np.array(realised), end=T0 + 6 * STEP, step=STEP, config=CONFIG)
+        for cut in (*sorted(cuts), 6):
+            state = resolve(state, np.array([1.0, *realised[:cut]]), end=T0 + cut * STEP, step=STEP, config=CONFIG)
+        assert state.offsets == pytest.approx(at_once.offsets)
+        assert state.issued == ()
+
     def test_only_its_own_steps_are_held_against_it(self) -> None:
         # From the origin at T0, which is no step of it, to step 4, which comes after it.
-        assert after(issued(), [99, 1, 1, 1, 99], end_step=4) == pytest.approx([0, 0, 0])
+        assert after(issued(), [99, 1, 1, 1, 99], end_step=4) == pytest.approx([HIT] * 3)
 
     @pytest.mark.parametrize(
         ("history", "end", "step"),
@@ -135,7 +176,7 @@ class TestResolve:
     def test_an_excess_that_today_covers_is_no_miss(self) -> None:
         # Both forecasts missed the same burst, the first one's lesson covers the second.
         state = issue(issued(), forecast(), np.full(3, 10.0), level=0.9, scale=2.0)
-        assert after(state, [10.4, 10.4, 10.4]) == pytest.approx([MISS + HIT] * 3)
+        assert after(state, [10.08, 10.08, 10.08]) == pytest.approx([MISS + HIT] * 3)
 
 
 class TestOffsets:

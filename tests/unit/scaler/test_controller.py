@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import replace
@@ -622,7 +623,7 @@ class TestShadow:
         assert [d.floor for d in shadow.world.recorded] == [d.floor for d in on.world.recorded]
 
     def test_switching_on_starts_from_what_stands_and_waits_as_after_a_restart(self) -> None:
-        story = Story(target_of(mode=Mode.SHADOW), peak=20.0)
+        story = Story(target_of(mode=Mode.SHADOW), peak=15.0)
         story.world.floor[WEB] = 9
         assert story.run(600).floor == 2
         story.world.listed = [target_of()]
@@ -684,14 +685,15 @@ class TestLearning:
         story = Story(target_of(max_replicas=90), peak=20.0)
         story.run(0)
         story.world.history = 30.0
-        story.run(1785)
-        before = story.run(1800)
-        # The forecast of T0 said 20, 30 came; learned with the call at 1800 s, used with its answer.
-        after = story.run(1815)
+        story.run(285)
+        before = story.run(300)
+        # The forecast of T0 said 20, 30 came; learned with the call at 300 s, used with its answer.
+        after = story.run(315)
         assert (before.offset, before.forecast_peak) == (0.0, 20.0)
-        # Rate 0.25 * level 0.99, in load scales of 1 % of the mean of 30, as the load is flat.
-        assert after.offset == pytest.approx(0.25 * 0.99 * 0.3)
-        assert after.forecast_peak == pytest.approx(20.0 + 0.25 * 0.99 * 0.3)
+        # Rate 0.05 * sqrt(0.1 / 0.01) * level 0.99, in load scales of 1 % of the mean of 30, as the load is flat.
+        learned = 0.05 * math.sqrt(10) * 0.99 * 0.3
+        assert after.offset == pytest.approx(learned)
+        assert after.forecast_peak == pytest.approx(20.0 + learned)
 
     def test_a_saturated_window_teaches_nothing_but_misses(self) -> None:
         story = Story(peak=40.0)
