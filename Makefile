@@ -15,9 +15,8 @@ TRAIN_VENV := .venv-train
 BIN := $(VENV)/bin
 TRAIN_BIN := $(TRAIN_VENV)/bin
 TRACES ?= ../shared/traces
-MODEL_VERSION ?= 0.1.0
-COMPARE := $(TRAIN_BIN)/python -m predictor_model.train --data $(TRACES)/train --sets shipped --steps 4000
-CARD := $(BIN)/python -m predictor_model.card --evaluation docs/evaluation.json --page docs/evaluation.md
+MODEL_VERSION ?= 0.2.0
+CARD := $(BIN)/python -m predictor_model.card --evaluation docs/evaluation.json --calibration docs/calibration.json --experiment docs/experiment.json --page docs/evaluation.md
 
 .PHONY: help
 help: ## this list
@@ -118,21 +117,22 @@ lock: install ## resolve the dependencies anew, for every Python at once
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header --upgrade --quiet -o $(LOCK)
 
 .PHONY: train
-train: install-train ## train the weights that ship, from TRACES/train into out/train; half an hour on two cores, resumes
+train: install-train ## train the weights that ship, from TRACES/train into out/train; an hour on two cores, resumes
 	$(TRAIN_BIN)/python -m predictor_model.train --data $(TRACES)/train --sets shipped --out out/train --model-version $(MODEL_VERSION)
 
 .PHONY: compare
-compare: install install-train ## train what docs/evaluation.md compares the shipped weights with, into out/compare
-	$(COMPARE) --out out/compare/bi-lstm-4000
-	$(COMPARE) --out out/compare/lstm-4000 --unidirectional --hidden-size 80
-	$(COMPARE) --out out/compare/bi-lstm-min-max-4000 --scaling min-max
+compare: install ## train the boosted trees that docs/evaluation.md compares the shipped weights with, into out/compare
 	$(BIN)/python -m predictor_model.boosting --data $(TRACES)/train --sets shipped --out out/compare/lightgbm
 
+.PHONY: experiment
+experiment: install-train ## what each choice in the network is worth: train a row for each into out/experiment, write docs/experiment.json
+	$(TRAIN_BIN)/python -m predictor_model.experiment --data $(TRACES)/train --sets shipped --csv $(TRACES)/dev --out out/experiment --json docs/experiment.json
+
 .PHONY: evaluation
-evaluation: install ## score the shipped weights, and those in out/compare, on the traces in TRACES/dev
+evaluation: install ## score the shipped weights, and the trees in out/compare, on the traces in TRACES/dev
 	$(BIN)/python -m predictor_model.evaluate --csv $(TRACES)/dev --json docs/evaluation.json \
-	  $(if $(wildcard out/compare/lightgbm),--boosting out/compare/lightgbm) \
-	  $(foreach model,$(wildcard out/compare/*/model.onnx),--model $(notdir $(patsubst %/,%,$(dir $(model))))=$(dir $(model)))
+	  $(if $(wildcard out/compare/lightgbm),--boosting out/compare/lightgbm)
+	$(BIN)/python -m bench.calibration --csv $(TRACES)/dev --json docs/calibration.json
 
 .PHONY: bench
 bench: install-train ## benchmarks, as ratios inside one run

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from predictor_model.evaluate import calibration_table
 from predictor_model.features import HORIZON, WindowIndex
 from predictor_model.graph import CHUNK_ROWS, MODEL_FILE, SHIPPED_WEIGHTS, Graph, ModelUnusable, load_graph
 from predictor_model.metrics import LEVELS, geometric_mean, replica_pinball, window_max
@@ -174,32 +175,6 @@ def summary_of(before: Sequence[Score], after: Sequence[Score]) -> list[dict[str
     return rows
 
 
-def table(rows: Sequence[Mapping[str, float]]) -> str:
-    """The summary as a table for docs/evaluation.md."""
-    header = [
-        "h, level",
-        "before",
-        "lowest series",
-        "after",
-        "lowest to highest series",
-        "busiest hours",
-        "cost in pods",
-    ]
-    lines = [header, ["---"] * len(header)] + [
-        [
-            f"{row['step']:g}, {row['level']:.2f}",
-            f"{row['covered_before']:.3f}",
-            f"{row['lowest_before']:.3f}",
-            f"**{row['covered']:.3f}**",
-            f"{row['lowest']:.3f} to {row['highest']:.3f}",
-            f"{row['covered_busy']:.3f}",
-            f"{row['cost_ratio']:.3f} (worst {row['cost_ratio_worst']:.2f})",
-        ]
-        for row in rows
-    ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and print one table for each rate."""
     parser = argparse.ArgumentParser(prog="python -m bench.calibration", description=__doc__.splitlines()[0])
@@ -233,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     summaries = {rate: summary_of(before, scores) for rate, scores in after.items()}
     for rate, rows in summaries.items():
-        Console().print(f"Rate {rate:g}:\n\n{table(rows)}\n", markup=False, soft_wrap=True)
+        Console().print(f"Rate {rate:g}:\n\n{calibration_table(rows)}\n", markup=False, soft_wrap=True)
     if options.json:
         first = rates[0]
         written = {"summary": summaries[first], "series": [asdict(score) for score in after[first]]}

@@ -9,14 +9,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from predictor_model.cold_start import HistoryScore, cold_start_table
 from predictor_model.datasets import SYNTHETIC_WEIGHT, training_set
-from predictor_model.evaluate import REPLICA_TITLE, coverage_table, markdown_table, replica_table
+from predictor_model.evaluate import (
+    REPLICA_TITLE,
+    calibration_table,
+    coverage_table,
+    experiment_table,
+    markdown_table,
+    replica_table,
+)
 from predictor_model.graph import RECORD_FILE, SHIPPED_WEIGHTS
 from predictor_model.scoring import SHIPPED, Summary
 
 CARD_FILE = "MODEL_CARD.md"
-BEGIN = "<!-- measured: written by `make docs` from docs/evaluation.json -->"
-END = "<!-- end of measured -->"
+BLOCKS = {
+    "measured": "docs/evaluation.json",
+    "cold start": "docs/evaluation.json",
+    "calibration": "docs/calibration.json",
+    "experiment": "docs/experiment.json",
+}
+"""The generated parts of docs/evaluation.md, and what each is written from."""
 
 INTENDED_USE = """\
 Forecasts the load of a service (CPU, requests per second, any other non-negative rate) over the next 30 steps, for
@@ -91,56 +104,65 @@ def model_card(record: Mapping[str, Any], summaries: Sequence[Summary]) -> str:
     )
 
 
-def measured_block(summaries: Sequence[Summary]) -> str:
-    """The tables of docs/evaluation.md."""
+def measured_text(summaries: Sequence[Summary]) -> str:
+    """The comparison, coverage before calibration and cost."""
     shipped = next(summary for summary in summaries if summary.forecaster == SHIPPED)
-    return "\n".join(
+    return "\n\n".join(
         [
-            BEGIN,
-            "",
             markdown_table(summaries),
-            "",
             "How often the highest load within h steps stayed at or below its quantile, before calibration; "
             "mean over series, worst series in brackets:",
-            "",
             coverage_table(shipped),
-            "",
             REPLICA_TITLE,
-            "",
             replica_table(summaries),
-            "",
-            END,
         ]
     )
 
 
-def with_block(page: str, block: str) -> str:
-    """The page with what stands between the marks replaced.
+def experiment_text(experiment: Mapping[str, Any]) -> str:
+    """The table of choices."""
+    summaries = [Summary(**fields) for fields in experiment["summaries"]]
+    return f"{experiment['steps']:,} steps each:\n\n{experiment_table(summaries)}"
+
+
+def with_block(page: str, name: str, text: str) -> str:
+    """The page with what stands between the marks of a block replaced.
 
     Raises:
         ValueError: The page lacks a mark.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = f"<!-- {name}: written by `make docs` from {BLOCKS[name]} -->", f"<!-- end of {name} -->"
+    before, begin, rest = page.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"the page needs the marks {BEGIN!r} and {END!r}")
-    return before + block + after
+        raise ValueError(f"the page needs the marks {first!r} and {last!r}")
+    return f"{before}{first}\n\n{text}\n\n{last}{after}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write both, or with --check say whether they are as their sources say."""
     parser = argparse.ArgumentParser(prog="python -m predictor_model.card", description=__doc__)
     parser.add_argument("--evaluation", type=Path, required=True, help="JSON that predictor_model.evaluate wrote")
+    parser.add_argument("--calibration", type=Path, required=True, help="JSON that bench.calibration wrote")
+    parser.add_argument("--experiment", type=Path, required=True, help="JSON that predictor_model.experiment wrote")
     parser.add_argument("--page", type=Path, required=True, help="docs/evaluation.md")
     parser.add_argument("--weights", type=Path, default=SHIPPED_WEIGHTS, help="folder of model, record and card")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where something is out of date")
     options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
-    summaries = [Summary(**fields) for fields in json.loads(options.evaluation.read_text("utf-8"))["summaries"]]
+    evaluation, calibration, experiment = (
+        json.loads(path.read_text("utf-8")) for path in (options.evaluation, options.calibration, options.experiment)
+    )
+    summaries = [Summary(**fields) for fields in evaluation["summaries"]]
     record = json.loads((options.weights / RECORD_FILE).read_text("utf-8"))
-    wanted = {
-        options.weights / CARD_FILE: model_card(record, summaries),
-        options.page: with_block(options.page.read_text("utf-8"), measured_block(summaries)),
-    }
+    page = options.page.read_text("utf-8")
+    for name, text in {
+        "measured": measured_text(summaries),
+        "cold start": cold_start_table([HistoryScore(**fields) for fields in evaluation["histories"]]),
+        "calibration": calibration_table(calibration["summary"]),
+        "experiment": experiment_text(experiment),
+    }.items():
+        page = with_block(page, name, text)
+    wanted = {options.weights / CARD_FILE: model_card(record, summaries), options.page: page}
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text]
     for path in stale:
         if options.check:

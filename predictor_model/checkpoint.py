@@ -7,15 +7,20 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
+from pydantic import TypeAdapter
 
-from predictor_model.config import ModelConfig, Scaling, TrainConfig
+from predictor_model.config import ModelConfig, TrainConfig
 from predictor_model.graph import MODEL_FILE, RECORD_FILE
 from predictor_model.training_data import DataSource
 
 CHECKPOINT_FILE = "checkpoint.pt"
+
+# Plain values: such a file loads without unpickling classes of ours, and JSON takes them as they are.
+_MODEL: Final = TypeAdapter(ModelConfig)
+_TRAIN: Final = TypeAdapter(TrainConfig)
 
 
 @dataclass(slots=True)
@@ -42,9 +47,8 @@ class Checkpoint:
     def save(self, folder: Path) -> None:
         """Write it so that a kill at any moment leaves a whole file."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        # The plain string: a file of plain values loads without unpickling classes of ours.
-        fields["model"] = {**dataclasses.asdict(self.model), "scaling": self.model.scaling.value}
-        fields["train"] = dataclasses.asdict(self.train)
+        fields["model"] = _MODEL.dump_python(self.model, mode="json")
+        fields["train"] = _TRAIN.dump_python(self.train, mode="json")
         fields["data"] = [dataclasses.asdict(source) for source in self.data]
         temporary = folder / f"{CHECKPOINT_FILE}.part"
         torch.save(fields, temporary)
@@ -57,10 +61,9 @@ class Checkpoint:
         if not path.exists():
             return None
         fields = torch.load(path, weights_only=True)
-        model = fields.pop("model")
         return cls(
-            model=ModelConfig(**{**model, "scaling": Scaling(model["scaling"])}),
-            train=TrainConfig(**fields.pop("train")),
+            model=_MODEL.validate_python(fields.pop("model")),
+            train=_TRAIN.validate_python(fields.pop("train")),
             data=tuple(DataSource(**source) for source in fields.pop("data")),
             **fields,
         )
@@ -72,8 +75,8 @@ def write_record(checkpoint: Checkpoint, folder: Path, *, model_version: str) ->
         "model_version": model_version,
         "model_sha256": hashlib.sha256((folder / MODEL_FILE).read_bytes()).hexdigest(),
         "parameters": sum(weight.numel() for weight in checkpoint.best_weights.values()),
-        "model": {**dataclasses.asdict(checkpoint.model), "scaling": checkpoint.model.scaling.value},
-        "train": dataclasses.asdict(checkpoint.train),
+        "model": _MODEL.dump_python(checkpoint.model, mode="json"),
+        "train": _TRAIN.dump_python(checkpoint.train, mode="json"),
         "data": [dataclasses.asdict(source) for source in checkpoint.data],
         "best_step": checkpoint.best_step,
         "validation_loss": round(checkpoint.best_loss, 4),

@@ -18,29 +18,59 @@ class Scaling(StrEnum):
     """Map the window's minimum and maximum to 0 and 1; kept as the comparison in docs/evaluation.md."""
 
 
+class Encoder(StrEnum):
+    """What reads the past window."""
+
+    BI_LSTM = "bi-lstm"
+    LSTM = "lstm"
+    GRU = "gru"
+    MLP = "mlp"
+
+
+class Loss(StrEnum):
+    """What the network learns by.
+
+    All but the first teach it the centre alone; the spread around it is then learned by the pinball loss, which reaches
+    no other weight.
+    """
+
+    PINBALL = "pinball"
+    MAE = "mae"
+    MSE = "mse"
+    HUBER = "huber"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """Shape of the network.
 
     Attributes:
         context_length: Samples of history the network sees; a multiple of `patch_length`.
-        patch_length: Samples per token of the recurrent layer.
-        hidden_size: Units of the recurrent layer, per direction.
+        patch_length: Samples per token of the encoder.
+        encoder: What reads the window; in both directions it still never sees the future.
+        hidden_size: Units of the encoder, per direction.
+        layers: Of the encoder.
         encoder_size: Width of the context vector.
         decoder_size: Width of the per-step decoder.
-        recent_length: Newest scaled samples that bypass the recurrent layer.
-        bidirectional: Read the past window in both directions; it never sees the future either way.
+        recent_length: Newest scaled samples that bypass the encoder.
+        span_lengths: Newest samples whose mean, deviation, highest and lowest bypass the encoder too.
+        seasonal_lags: Use the load of a day and of a week before, where it is known.
+        window_max_head: Forecast window maxima themselves; without, they are the highest of the steps' quantiles.
         scaling: How a window is scaled.
         dropout: Share of the context vector dropped in training.
     """
 
     context_length: int = 288
     patch_length: int = 12
-    hidden_size: int = 56
-    encoder_size: int = 80
-    decoder_size: int = 56
+    encoder: Encoder = Encoder.BI_LSTM
+    hidden_size: int = 96
+    layers: int = 1
+    encoder_size: int = 128
+    decoder_size: int = 96
     recent_length: int = 24
-    bidirectional: bool = True
+    span_lengths: tuple[int, ...] = (6, 12, 24, 48, 96, 144, 288)
+    seasonal_lags: bool = True
+    window_max_head: bool = True
     scaling: Scaling = Scaling.ASINH
     dropout: float = 0.1
 
@@ -50,8 +80,10 @@ class ModelConfig:
             raise ValueError(
                 f"context_length ({self.context_length}) must be a multiple of patch_length ({self.patch_length})"
             )
-        if not 0 < self.recent_length <= self.context_length:
-            raise ValueError(f"recent_length must lie in 1..{self.context_length}, got {self.recent_length}")
+        for name, lengths in (("recent_length", (self.recent_length,)), ("span_lengths", self.span_lengths)):
+            for length in lengths:
+                if not 0 < length <= self.context_length:
+                    raise ValueError(f"{name} must lie in 1..{self.context_length}, got {length}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +97,8 @@ class TrainConfig:
         learning_rate: Peak of the one-cycle schedule.
         weight_decay: Of AdamW.
         gradient_clip: Norm that gradients are cut to.
-        raw_loss_weight: Weight of the pinball loss in load units beside the one in the network's range.
+        loss: What is minimised.
+        raw_loss_weight: Weight of the loss in load units beside the one in the network's range.
         average_decay: Of the moving average of weights, which is what gets exported.
         synthetic_traces: Synthetic traces beside the real ones.
         validation_share: Later share of each trace's time that only validates.
@@ -76,14 +109,15 @@ class TrainConfig:
     """
 
     seed: int = 0
-    steps: int = 10_000
+    steps: int = 12_000
     batch_size: int = 256
     learning_rate: float = 2.5e-3
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
+    loss: Loss = Loss.PINBALL
     raw_loss_weight: float = 0.5
     average_decay: float = 0.998
-    synthetic_traces: int = 320
+    synthetic_traces: int = 480
     validation_share: float = 0.15
     validation_windows: int = 4_096
     validate_every: int = 250

@@ -28,6 +28,11 @@ SHIPPED_SETS: dict[str, TrainingSet] = {
     "smd": TrainingSet("MIT", "Server Machine Dataset, NetManAIOps/OmniAnomaly by way of zhhlee/InterFusion", 0.24),
     "servegen_llm": TrainingSet("Apache-2.0", "alibaba/ServeGen, LLM requests per client", 0.10),
     "nab_tweets": TrainingSet("MIT", "numenta/NAB realTweets", 0.06),
+    "azure_vm_v1": TrainingSet(
+        "CC-BY-4.0",
+        "Microsoft, Azure Public Dataset V1 (Cortez et al., 2017), CPU of 178 VMs, means of 5 minutes",
+        0.18,
+    ),
     "twitter_ad": TrainingSet("Apache-2.0", "twitter/AnomalyDetection by way of Marcnuth/AnomalyDetection", 0.04),
 }
 """Permissively licensed sets; another one needs a decision record on its licence first."""

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.progress import track
 
 from predictor_model.baselines import CLASSICAL
 from predictor_model.boosting import GlobalBoosting
+from predictor_model.cold_start import HistoryScore, cold_start_table, history_scores
 from predictor_model.evaluation_report import Example, example_of, render
 from predictor_model.graph import MODEL_FILE, SHIPPED_WEIGHTS, ModelUnusable, load_graph
 from predictor_model.scoring import (
@@ -35,6 +36,8 @@ REPLICA_TITLE = (
     "Cost in pods of the bound on the highest load within h steps, where a missing pod costs `level` and a spare one "
     "the rest, over that of the better naive forecast:"
 )
+
+COLD_START_TITLE = "Loss over that of persistence where only the newest samples exist:"
 
 
 def markdown_table(summaries: Sequence[Summary]) -> str:
@@ -79,6 +82,51 @@ def replica_table(summaries: Sequence[Summary]) -> str:
     header = ["forecaster", *(f"h = {key.replace('/', ', level ')}" for key in REPLICA_KEYS)]
     rows = [[summary.forecaster, *(f"{summary.replica[key]:.3f}" for key in REPLICA_KEYS)] for summary in summaries]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows])
+
+
+def experiment_table(summaries: Sequence[Summary]) -> str:
+    """What each choice is worth, a row for each; the first row is what the others are changes of."""
+    datasets = list(dict.fromkeys(dataset for summary in summaries for dataset in summary.by_dataset))
+    header = ["choice", *datasets, "together", "against base", "MASE", "covered, h = 15, 0.95", "pods, h = 15, 0.95"]
+    rows = [
+        [
+            summary.forecaster,
+            *(f"{summary.by_dataset[d]:.3f}" if d in summary.by_dataset else "-" for d in datasets),
+            f"**{summary.overall:.3f}**",
+            f"{summary.overall / summaries[0].overall - 1:+.1%}",
+            f"{summary.mase:.3f}",
+            f"{summary.covered_mean['15/0.95']:.3f}",
+            f"{summary.replica['15/0.95']:.3f}",
+        ]
+        for summary in summaries
+    ]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows])
+
+
+def calibration_table(rows: Sequence[Mapping[str, float]]) -> str:
+    """What `bench.calibration` measured, a row for each window and level."""
+    header = [
+        "h, level",
+        "before",
+        "lowest series",
+        "after",
+        "lowest to highest series",
+        "busiest hours",
+        "cost in pods",
+    ]
+    lines = [header, ["---"] * len(header)] + [
+        [
+            f"{row['step']:g}, {row['level']:.2f}",
+            f"{row['covered_before']:.3f}",
+            f"{row['lowest_before']:.3f}",
+            f"**{row['covered']:.3f}**",
+            f"{row['lowest']:.3f} to {row['highest']:.3f}",
+            f"{row['covered_busy']:.3f}",
+            f"{row['cost_ratio']:.3f} (worst {row['cost_ratio_worst']:.2f})",
+        ]
+        for row in rows
+    ]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def named_model(text: str) -> tuple[str, Path]:
@@ -135,12 +183,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rivals = Rivals(graphs, boosting, tuple(options.classical))
     scores: list[SeriesScore] = []
     examples: list[Example] = []
+    histories: list[HistoryScore] = []
     for case in track(cases, "scoring series", console=progress):
         forecasts = forecasts_of(case, rivals)
         scored = score_case(case, forecasts)
         if scored:
             scores += scored
             examples.append(example_of(case, forecasts[SHIPPED][0]))
+            histories += history_scores(case, graphs[SHIPPED])
     if not scores:
         progress.print("[red]error:[/red] no series is long enough: the last 30 % must hold 60 steps, the rest 50")
         return 2
@@ -152,17 +202,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for s in summaries
             if s.covered_mean
         ]
+        + [f"{COLD_START_TITLE}\n\n{cold_start_table(histories)}"]
     )
     output.print(text, markup=False, soft_wrap=True)
     if options.markdown:
         options.markdown.write_text(text + "\n", encoding="utf-8")
     if options.html:
-        options.html.write_text(render(summaries, scores, examples), encoding="utf-8")
+        options.html.write_text(render(summaries, scores, examples, histories), encoding="utf-8")
         progress.print(f"Report: {options.html.resolve()}", soft_wrap=True)
     if options.json:
         result = {
             "summaries": [dataclasses.asdict(summary) for summary in summaries],
             "series": [dataclasses.asdict(score) for score in scores],
+            "histories": [dataclasses.asdict(score) for score in histories],
         }
         options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0

@@ -13,6 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from predictor_model.cold_start import HISTORIES, HistoryScore, ratios_of
 from predictor_model.features import HORIZON
 from predictor_model.metrics import LEVELS, MEDIAN, Array, pinball_sum
 from predictor_model.scoring import COVERAGE_LEVELS, COVERAGE_STEPS, REPLICA_KEYS, SHIPPED, Case, SeriesScore, Summary
@@ -70,7 +71,12 @@ def example_of(case: Case, quantiles: Array) -> Example:
     )
 
 
-def render(summaries: Sequence[Summary], scores: Sequence[SeriesScore], examples: Sequence[Example]) -> str:
+def render(
+    summaries: Sequence[Summary],
+    scores: Sequence[SeriesScore],
+    examples: Sequence[Example],
+    histories: Sequence[HistoryScore],
+) -> str:
     """Build the page."""
     ours = next(summary for summary in summaries if summary.forecaster == SHIPPED)
     page = resources.files("predictor_model").joinpath("assets", "evaluation.html").read_text(encoding="utf-8")
@@ -83,6 +89,7 @@ def render(summaries: Sequence[Summary], scores: Sequence[SeriesScore], examples
         series=_div(series_figure(scores)),
         coverage=_div(coverage_figure(ours)),
         replica=_div(replica_figure(summaries)),
+        cold_start=_div(cold_start_figure(histories)),
         examples="".join(_div(example_figure(example)) for example in _chosen(examples, scores)),
     )
 
@@ -185,6 +192,19 @@ def replica_figure(summaries: Sequence[Summary]) -> go.Figure:
         figure.add_bar(x=labels, y=[summary.replica[key] for key in REPLICA_KEYS], name=summary.forecaster, **colour)
     figure.add_hline(y=1.0, line_dash="dot", line_color=_RED)
     figure.update_layout(**_LAYOUT, yaxis_title="pods / better naive", barmode="group", height=420)
+    return figure
+
+
+def cold_start_figure(histories: Sequence[HistoryScore]) -> go.Figure:
+    """Loss over that of persistence by length of history, a line for each data set."""
+    by_history = {history: ratios_of(histories, history) for history in HISTORIES}
+    figure = go.Figure()
+    for dataset in dict.fromkeys(score.dataset for score in histories):
+        figure.add_scatter(
+            x=list(HISTORIES), y=[ratios[dataset] for ratios in by_history.values()], mode="lines+markers", name=dataset
+        )
+    figure.add_hline(y=1.0, line_dash="dot", line_color=_RED)
+    figure.update_layout(**_LAYOUT, yaxis_title="loss / persistence", height=380)
     return figure
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from predictor_model.config import ModelConfig, Scaling
+from predictor_model.config import Encoder, ModelConfig, Scaling
 from predictor_model.contract import CONTRACT
 
 MEDIAN = CONTRACT.quantile_levels.index(0.5)
@@ -69,6 +70,20 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)
 
 
+def span_statistics(past: Tensor, mask: Tensor, lengths: Sequence[int]) -> Tensor:
+    """Mean, deviation, highest and lowest of the newest samples, 0 where none is seen. Shape (B, 4 * len(lengths))."""
+    parts = [past[:, :0]]
+    for length in lengths:
+        values, seen = past[:, -length:], mask[:, -length:]
+        mean = masked_mean(values, seen)
+        deviation = (masked_mean((values - mean).square(), seen) + 1e-6).sqrt()  # no infinite slope at zero
+        known = (seen.sum(-1, keepdim=True) > 0).to(values)
+        highest = torch.where(seen > 0, values, torch.full_like(values, -MAX_SCALED)).amax(-1, keepdim=True)
+        lowest = torch.where(seen > 0, values, torch.full_like(values, MAX_SCALED)).amin(-1, keepdim=True)
+        parts += [mean, deviation * known, highest * known, lowest * known]
+    return torch.cat(parts, dim=-1)
+
+
 def running_max(values: Tensor) -> Tensor:
     """Highest value so far along axis 1.
 
@@ -117,6 +132,7 @@ class WindowScaler(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.scaling = config.scaling
+        self.seasonal_lags = config.seasonal_lags
         lag_seconds = torch.tensor(CONTRACT.seasonal_lag_seconds, dtype=torch.int64).view(1, N_LAGS, 1)
         steps = torch.arange(1, CONTRACT.prediction_length + 1, dtype=torch.int64)
         self.register_buffer("positions", torch.arange(config.context_length, dtype=torch.float32), persistent=False)
@@ -133,6 +149,8 @@ class WindowScaler(nn.Module):
         # A lag is known only where it lies at or before the newest sample, whatever the caller's mask says.
         ahead = self.steps.view(1, 1, -1) * window.step_seconds.view(-1, 1, 1)  # (B, 1, H)
         lags_known = window.seasonal_lags_observed & (ahead <= self.lag_seconds)  # (B, 2, H)
+        if not self.seasonal_lags:
+            lags_known = torch.zeros_like(lags_known)
         lags_mask = lags_known.float()
         lags = torch.where(lags_known, window.seasonal_lags, torch.zeros_like(window.seasonal_lags))
 
@@ -195,29 +213,76 @@ class WindowScaler(nn.Module):
         return torch.cat([step, height, self.scale(mean, scale), past_mask.mean(-1, keepdim=True)], dim=-1)
 
 
+class _Recurrent(nn.Module):
+    """Reads the patches in order, or in both; gives the newest state and the mean of all. Shape (B, N, D) to (B, S)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        both = config.encoder is Encoder.BI_LSTM
+        kind = nn.GRU if config.encoder is Encoder.GRU else nn.LSTM
+        self.cell = kind(config.hidden_size, config.hidden_size, config.layers, batch_first=True, bidirectional=both)
+        self.summary_size = 2 * (2 if both else 1) * config.hidden_size
+
+    def forward(self, patches: Tensor) -> Tensor:
+        states, _ = self.cell(patches)  # (B, N, directions * hidden)
+        return torch.cat([states[:, -1], states.mean(1)], dim=-1)
+
+
+class _Perceptron(nn.Module):
+    """Reads all patches at once. Shape (B, N, D) to (B, S)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        size = config.context_length // config.patch_length * config.hidden_size
+        layers: list[nn.Module] = [nn.Flatten()]
+        for _ in range(config.layers):
+            layers += [nn.Linear(size, config.hidden_size), nn.GELU()]
+            size = config.hidden_size
+        self.layers = nn.Sequential(*layers)
+        self.summary_size = size
+
+    def forward(self, patches: Tensor) -> Tensor:
+        summary: Tensor = self.layers(patches)
+        return summary
+
+
+_ENCODERS: Final[Mapping[Encoder, type[_Recurrent] | type[_Perceptron]]] = {
+    Encoder.BI_LSTM: _Recurrent, Encoder.LSTM: _Recurrent, Encoder.GRU: _Recurrent, Encoder.MLP: _Perceptron,
+}  # fmt: skip
+
+
+def _known_ahead(encoded: Encoded) -> Tensor:
+    """What is known of each step: the lags, how they move from the first step on, their peak so far, the calendar.
+
+    Shape (B, H, 4 * lags + 5).
+    """
+    lags, known = encoded.lags.transpose(1, 2), encoded.lags_mask.transpose(1, 2)  # (B, H, lags)
+    change = (lags - lags[:, :1]) * known * known[:, :1]
+    peak = running_max(torch.where(known > 0, lags, torch.full_like(lags, -MAX_SCALED))) * known
+    return torch.cat([lags, known, change, peak, encoded.calendar], dim=-1)
+
+
 class BiLSTMForecaster(nn.Module):
     """Load history in, quantiles of the load to come out, for any step from 15 s to 1 h.
 
-    Patches of the scaled window pass one recurrent layer over the past; its summary, the newest samples and the
-    seasonal lags make a context vector, which a decoder shared by all steps combines with what is known of each
-    step. Both heads are direct, not autoregressive.
+    Patches of the scaled window pass the encoder; its summary, the newest samples, statistics of spans and the seasonal
+    lags make a context vector, which a decoder shared by all steps combines with what is known of each step. Both heads
+    are direct, not autoregressive.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         horizon = CONTRACT.prediction_length
-        directions = 2 if config.bidirectional else 1
         self.scaler = WindowScaler(config)
         self.patch = nn.Linear(2 * config.patch_length, config.hidden_size)
-        self.recurrent = nn.LSTM(
-            config.hidden_size, config.hidden_size, batch_first=True, bidirectional=config.bidirectional
-        )
-        summary = 2 * directions * config.hidden_size + 2 * config.recent_length + 2 * N_LAGS * horizon + 4
+        self.encoder = _ENCODERS[config.encoder](config)
+        summary = self.encoder.summary_size + 2 * config.recent_length + 4 * len(config.span_lengths)
+        summary += 2 * N_LAGS * horizon + 4
         self.context = nn.Linear(summary, config.encoder_size)
         self.dropout = nn.Dropout(config.dropout)
         self.to_decoder = nn.Linear(config.encoder_size, config.decoder_size)
-        self.step_features = nn.Linear(2 * N_LAGS + 5, config.decoder_size)
+        self.step_features = nn.Linear(4 * N_LAGS + 5, config.decoder_size)
         self.step_embedding = nn.Parameter(0.1 * torch.randn(horizon, config.decoder_size))
         self.decoder = nn.Linear(config.decoder_size, config.decoder_size)
         self.heads = nn.Linear(config.decoder_size, 2 * N_LEVELS)
@@ -228,20 +293,27 @@ class BiLSTMForecaster(nn.Module):
         scaled, scale = self.forecast_scaled(window)
         return QuantileForecast(*(self.scaler.unscale(values, scale) for values in scaled))
 
-    def forecast_scaled(self, window: Window) -> tuple[QuantileForecast, Scale]:
-        """Forecast in the network's range, with what brings it back; where the loss is taken."""
+    def forecast_scaled(self, window: Window, *, spread_alone: bool = False) -> tuple[QuantileForecast, Scale]:
+        """Forecast in the network's range, with what brings it back; where the loss is taken.
+
+        Args:
+            window: What is known.
+            spread_alone: Let the levels beside the median teach nothing but their own rows of the head.
+        """
         encoded, scale = self.scaler(window)
         context = self._encode(encoded)  # (B, E)
-        known_ahead = torch.cat(
-            [encoded.lags.transpose(1, 2), encoded.lags_mask.transpose(1, 2), encoded.calendar], dim=-1
-        )  # (B, H, 2 * lags + 5)
-        step = self.to_decoder(context).unsqueeze(1) + self.step_features(known_ahead) + self.step_embedding
+        step = self.to_decoder(context).unsqueeze(1) + self.step_features(_known_ahead(encoded)) + self.step_embedding
         step = functional.gelu(self.decoder(functional.gelu(step)))  # (B, H, D)
         raw = self.heads(step).unflatten(-1, (2, N_LEVELS))  # (B, H, 2, Q)
         medians = self.medians(context).unflatten(-1, (-1, 2))  # (B, H, 2)
         is_median = functional.one_hot(torch.tensor(MEDIAN), N_LEVELS).to(raw)
+        if spread_alone:
+            detached = self.heads(step.detach()).unflatten(-1, (2, N_LEVELS))
+            raw = raw * is_median + detached * (1 - is_median)
         raw = raw + medians.unsqueeze(-1) * is_median
         quantiles = ordered_quantiles(raw[:, :, 0])  # (B, H, Q)
+        if not self.config.window_max_head:
+            return QuantileForecast(quantiles, running_max(quantiles)), scale
         direct_max = ordered_quantiles(raw[:, :, 1])  # (B, H, Q)
         # The window of one step is that step; a longer one is never below any step in it or any shorter window.
         direct_max = torch.cat([quantiles[:, :1], direct_max[:, 1:]], dim=1)
@@ -257,14 +329,13 @@ class BiLSTMForecaster(nn.Module):
             ],
             dim=-1,
         )  # (B, N, 2 * patch)
-        states, _ = self.recurrent(functional.gelu(self.patch(patches)))  # (B, N, directions * hidden)
         recent = slice(-self.config.recent_length, None)
         summary = torch.cat(
             [
-                states[:, -1],
-                states.mean(1),
+                self.encoder(functional.gelu(self.patch(patches))),
                 encoded.past[:, recent],
                 encoded.past_mask[:, recent],
+                span_statistics(encoded.past, encoded.past_mask, self.config.span_lengths),
                 encoded.lags.flatten(1),
                 encoded.lags_mask.flatten(1),
                 encoded.window,

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final, TypeVar
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
+from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from predictor_model.checkpoint import Checkpoint, write_record
-from predictor_model.config import ModelConfig, Scaling, TrainConfig
+from predictor_model.config import Encoder, Loss, ModelConfig, Scaling, TrainConfig
 from predictor_model.contract import CONTRACT
 from predictor_model.export import export_onnx
 from predictor_model.features import Augmenter, WindowBatch
 from predictor_model.graph import MODEL_FILE
 from predictor_model.metrics import window_max
-from predictor_model.network import BiLSTMForecaster, Scale, Window
+from predictor_model.network import MEDIAN, BiLSTMForecaster, Scale, Window
 from predictor_model.traces import TraceError
 from predictor_model.training_data import TrainingData, load_training_data, training_files
 
@@ -31,6 +34,8 @@ from predictor_model.training_data import TrainingData, load_training_data, trai
 MAX_UNIT_RATIO = 20.0
 # Where |scaled| > 6 (200 standard deviations) the loss in load units would explode; the scaled loss still pulls.
 MAX_SCALED_IN_LOSS = 6.0
+
+_Config = TypeVar("_Config", ModelConfig, TrainConfig)
 
 
 def pinball(error: Tensor, levels: Tensor) -> Tensor:
@@ -44,27 +49,30 @@ def window_max_target(target: Tensor) -> tuple[Tensor, Tensor]:
     return highest.nan_to_num(), ~torch.isnan(highest)
 
 
-class QuantileLoss:
-    """Pinball loss of both heads, in the network's range and in load units.
+class ForecastLoss:
+    """Loss of both heads, in the network's range and in load units.
 
-    The first treats every window alike; the second, in units of the series' typical move, is what WQL measures.
+    The first treats every window alike; the second, in units of the series' typical move, is what WQL measures. Of the
+    losses of a point only the first is taken: squares of load would be those of a few windows.
     """
 
-    def __init__(self, raw_weight: float) -> None:
+    def __init__(self, kind: Loss, raw_weight: float) -> None:
+        self.kind = kind
         self.raw_weight = raw_weight
         self.levels = torch.tensor(CONTRACT.quantile_levels)
 
     def __call__(self, network: BiLSTMForecaster, batch: WindowBatch) -> Tensor:
         """Mean loss over the observed targets of a batch."""
         window = Window(*(torch.from_numpy(values) for values in batch.inputs().values()))
-        forecast, scale = network.forecast_scaled(window)
+        forecast, scale = network.forecast_scaled(window, spread_alone=self.kind is not Loss.PINBALL)
         target = torch.from_numpy(batch.target)  # (B, H)
         seen = ~torch.isnan(target)
         unit = torch.from_numpy(batch.unit).unsqueeze(1)
-        highest, highest_seen = window_max_target(target)
-        return self._head(network, forecast.quantiles, scale, (target.nan_to_num(), seen, unit)) + self._head(
-            network, forecast.window_max, scale, (highest, highest_seen, unit)
-        )
+        loss = self._head(network, forecast.quantiles, scale, (target.nan_to_num(), seen, unit))
+        if network.config.window_max_head:
+            highest, highest_seen = window_max_target(target)
+            loss = loss + self._head(network, forecast.window_max, scale, (highest, highest_seen, unit))
+        return loss
 
     def _head(
         self, network: BiLSTMForecaster, scaled: Tensor, scale: Scale, truth: tuple[Tensor, Tensor, Tensor]
@@ -73,12 +81,27 @@ class QuantileLoss:
         divisor = torch.where(scale.magnitude > 0, scale.magnitude, torch.ones_like(scale.magnitude))
         known = seen & (scale.scale > 0)  # an all-zero window has no range to be wrong in
         scaled_target = network.scaler.scale(target / divisor, scale).unsqueeze(-1)  # (B, H, 1)
-        loss = pinball(scaled_target - scaled, self.levels).mean(-1)
-        if self.raw_weight:
-            ratio = (scale.scale * scale.magnitude / unit).clamp(max=MAX_UNIT_RATIO)
-            error = _spread(scaled_target, network) - _spread(scaled, network)
-            loss = loss + self.raw_weight * ratio * pinball(error, self.levels).mean(-1)
+        if self.kind is not Loss.PINBALL:
+            loss = self._of_point(scaled_target, scaled)
+        else:
+            loss = pinball(scaled_target - scaled, self.levels).mean(-1)
+            if self.raw_weight:
+                ratio = (scale.scale * scale.magnitude / unit).clamp(max=MAX_UNIT_RATIO)
+                error = _spread(scaled_target, network) - _spread(scaled, network)
+                loss = loss + self.raw_weight * ratio * pinball(error, self.levels).mean(-1)
         return (loss * known).sum() / known.sum().clamp(min=1)
+
+    def _of_point(self, target: Tensor, scaled: Tensor) -> Tensor:
+        centre = scaled[..., MEDIAN : MEDIAN + 1]
+        around = scaled - centre + centre.detach()
+        is_centre = functional.one_hot(torch.tensor(MEDIAN), len(self.levels)).to(scaled)
+        spread = (pinball(target - around, self.levels) * (1 - is_centre)).mean(-1)
+        return spread + _POINT_LOSSES[self.kind](centre, target, reduction="none").squeeze(-1)
+
+
+_POINT_LOSSES: Final[Mapping[Loss, Callable[..., Tensor]]] = {
+    Loss.MAE: functional.l1_loss, Loss.MSE: functional.mse_loss, Loss.HUBER: functional.huber_loss,
+}  # fmt: skip
 
 
 def _spread(scaled: Tensor, network: BiLSTMForecaster) -> Tensor:
@@ -101,7 +124,7 @@ class Trainer:
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, max_lr=train.learning_rate, total_steps=train.steps, pct_start=0.1
         )
-        self.loss = QuantileLoss(train.raw_loss_weight)
+        self.loss = ForecastLoss(train.loss, train.raw_loss_weight)
         self.step, self.best_loss, self.best_step = 0, float("inf"), 0
         self.best_weights = self._averaged_weights()
         self._resume()
@@ -209,32 +232,28 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=defaults.steps, help="optimiser steps at most")
     parser.add_argument("--batch-size", type=int, default=defaults.batch_size, help="windows per step")
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
+    parser.add_argument("--loss", type=Loss, choices=list(Loss), default=defaults.loss)
     parser.add_argument("--raw-loss-weight", type=float, default=defaults.raw_loss_weight)
     parser.add_argument("--synthetic-traces", type=int, default=defaults.synthetic_traces)
     parser.add_argument("--scaling", type=Scaling, choices=list(Scaling), default=model.scaling)
+    parser.add_argument("--encoder", type=Encoder, choices=list(Encoder), default=model.encoder)
     parser.add_argument("--hidden-size", type=int, default=model.hidden_size, help="units per direction")
+    parser.add_argument("--encoder-size", type=int, default=model.encoder_size, help="width of the context vector")
+    parser.add_argument("--decoder-size", type=int, default=model.decoder_size, help="width of the per-step decoder")
+    parser.add_argument("--layers", type=int, default=model.layers, help="of the encoder")
     parser.add_argument("--patch-length", type=int, default=model.patch_length, help="samples per token")
-    parser.add_argument("--unidirectional", action="store_true", help="a plain LSTM, for comparison")
     return parser.parse_args(arguments)
 
 
 def configs(options: argparse.Namespace) -> tuple[ModelConfig, TrainConfig]:
     """Network and run as the command line asks for them."""
-    model = ModelConfig(
-        hidden_size=options.hidden_size,
-        patch_length=options.patch_length,
-        scaling=options.scaling,
-        bidirectional=not options.unidirectional,
-    )
-    train = TrainConfig(
-        seed=options.seed,
-        steps=options.steps,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        raw_loss_weight=options.raw_loss_weight,
-        synthetic_traces=options.synthetic_traces,
-    )
-    return model, train
+    return _fields(ModelConfig, options), _fields(TrainConfig, options)
+
+
+def _fields(kind: type[_Config], options: argparse.Namespace) -> _Config:
+    """Build a config from the options that bear its fields' names."""
+    asked = vars(options)
+    return kind(**{field.name: asked[field.name] for field in dataclasses.fields(kind) if field.name in asked})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

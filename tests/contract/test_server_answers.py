@@ -200,6 +200,58 @@ def test_every_input_has_a_say(caller: Any, change: dict[str, Any]) -> None:
             assert not np.allclose(before[name][row], after[name][row], rtol=1e-5), name
 
 
+FLAT = np.full((1, CONTEXT), 5.0)
+NOISE = np.random.default_rng(0).random((1, CONTEXT))
+GAPS = np.where(np.arange(CONTEXT) % 5 < 3, np.nan, wave(1, CONTEXT, 3))
+
+
+def changed_at(position: int | slice, value: float) -> Array:
+    load = FLAT + 0.1 * NOISE
+    load[0, position] = value
+    return load
+
+
+@pytest.mark.parametrize(
+    ("load", "low", "high"),
+    [
+        pytest.param(FLAT, 4.5, 5.5, id="constant"),
+        pytest.param(changed_at(100, 500.0), 4.0, 6.5, id="one spike, hours ago"),
+        pytest.param(changed_at(-2, 500.0), 2.5, 60.0, id="one spike, just now"),
+        pytest.param(changed_at(slice(-20, None), 50.0), 25.0, 60.0, id="a step up that lasts"),
+        pytest.param(changed_at(slice(-20, None), 0.5), 0.2, 3.0, id="a step down that lasts"),
+        pytest.param(changed_at(slice(None, None, 2), 0.0), 0.0, 6.0, id="every other sample zero"),
+        pytest.param(GAPS, 0.4 * np.nanmin(GAPS), 1.6 * np.nanmax(GAPS), id="60 % gaps"),
+    ],
+)
+def test_hostile_load_gets_a_sensible_median(caller: Any, load: Array, low: float, high: float) -> None:
+    outputs = forecast(caller, load=load, observed=~np.isnan(load))
+    assert_keeps_contract(outputs)
+    median = outputs["quantiles"][0, :, CONTRACT["quantile_levels"].index(0.5)]
+    assert (median >= low).all(), median.min()
+    assert (median <= high).all(), median.max()
+    # What was never seen may come, but nothing beyond a few times the highest of all.
+    assert outputs["window_max"].max() <= 5 * np.nanmax(load)
+
+
+@pytest.mark.parametrize("factor", [1e-9, 1e12], ids=["1e-9", "1e12"])
+def test_the_unit_of_the_load_does_not_matter(caller: Any, factor: float) -> None:
+    load = wave(2, CONTEXT)
+    plain, scaled = forecast(caller, load=load), forecast(caller, load=factor * load)
+    np.testing.assert_allclose(scaled["quantiles"], factor * plain["quantiles"], rtol=1e-3)
+
+
+@pytest.mark.parametrize("year", [1970, 2001, 2038, 2100])
+def test_a_clock_that_jumps_changes_little(caller: Any, year: int) -> None:
+    load = wave(2, CONTEXT)
+    at = np.full(2, (year - 1970) * 31_556_952 + 3_600, dtype=np.int64)
+    outputs, unknown = forecast(caller, load=load, end_time=at), forecast(caller, load=load)
+    assert_keeps_contract(outputs)
+    median = CONTRACT["quantile_levels"].index(0.5)
+    ratio = outputs["quantiles"][..., median] / unknown["quantiles"][..., median]
+    assert (ratio > 0.5).all()
+    assert (ratio < 2).all()
+
+
 def test_an_idle_workload_is_forecast_idle(caller: Any) -> None:
     outputs = forecast(caller, load=np.zeros((1, 40)))
     np.testing.assert_array_equal(outputs["window_max"], 0)

@@ -19,7 +19,15 @@ from predictor_model.training_data import data_source, load_training_data
 
 pytestmark = pytest.mark.training
 
-MODEL = ModelConfig(context_length=48, patch_length=6, hidden_size=8, encoder_size=12, decoder_size=10, recent_length=6)
+MODEL = ModelConfig(
+    context_length=48,
+    patch_length=6,
+    hidden_size=8,
+    encoder_size=12,
+    decoder_size=10,
+    recent_length=6,
+    span_lengths=(6, 48),
+)
 TRAIN = TrainConfig(
     steps=8, batch_size=16, synthetic_traces=2, validate_every=2, validation_windows=512, learning_rate=0.01
 )

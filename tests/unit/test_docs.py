@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from bench.table import markdown_table
 from predictor_model.config import ModelConfig, TrainConfig
@@ -73,8 +73,8 @@ def test_the_shipped_model_is_the_one_its_record_describes() -> None:
 
 def test_the_documented_command_rebuilds_the_shipped_weights() -> None:
     record = load("predictor_model/weights/training.json")
-    assert record["train"] == dataclasses.asdict(TrainConfig())
-    assert record["model"] == dataclasses.asdict(ModelConfig())
+    assert TypeAdapter(TrainConfig).validate_python(record["train"]) == TrainConfig()
+    assert TypeAdapter(ModelConfig).validate_python(record["model"]) == ModelConfig()
     assert {source["dataset"] for source in record["data"]} == set(SHIPPED_SETS)
 
 

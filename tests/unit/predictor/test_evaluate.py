@@ -1,12 +1,14 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from predictor_model.baselines import CLASSICAL
-from predictor_model.card import BEGIN, END, model_card, with_block
-from predictor_model.evaluate import main, markdown_table, replica_table
+from predictor_model.card import model_card, with_block
+from predictor_model.cold_start import HISTORIES
+from predictor_model.evaluate import experiment_table, main, markdown_table, replica_table
 from predictor_model.features import HORIZON
 from predictor_model.graph import MODEL_FILE, SHIPPED_WEIGHTS, Graph, load_graph
 from predictor_model.metrics import LEVELS, MEDIAN
@@ -192,6 +194,7 @@ def test_the_command_scores_a_csv_and_writes_what_it_found(tmp_path: Path, capsy
     assert "| bi-lstm | 1 |" in capsys.readouterr().out
     found = json.loads(out.read_text(encoding="utf-8"))
     assert [row["forecaster"] for row in found["summaries"]] == ["persistence", "seasonal-naive", "bi-lstm"]
+    assert [row["history"] for row in found["histories"]] == list(HISTORIES)
 
 
 @pytest.mark.parametrize(
@@ -214,10 +217,22 @@ def test_a_command_that_cannot_run_says_why(
 
 
 def test_the_block_between_the_marks_is_replaced_and_the_rest_kept() -> None:
-    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    assert with_block(page, "new") == "before\nnew\nafter\n"
+    marks = ("<!-- measured: written by `make docs` from docs/evaluation.json -->", "<!-- end of measured -->")
+    page = with_block(f"before\n{marks[0]}\nold\n{marks[1]}\nafter\n", "measured", "new")
+    assert page == f"before\n{marks[0]}\n\nnew\n\n{marks[1]}\nafter\n"
     with pytest.raises(ValueError, match="needs the marks"):
-        with_block("no marks", "new")
+        with_block("no marks", "measured", "new")
+
+
+def test_the_table_of_choices_compares_with_its_first_row() -> None:
+    covered = {"15/0.95": 0.94}
+    rows = [
+        replace(score(ratio, dataset="d", forecaster=name), covered=covered)
+        for name, ratio in (("base", 0.8), ("other", 0.88))
+    ]
+    _, _, base, other = experiment_table(summarise(rows)).splitlines()
+    assert base.startswith("| base | 0.800 | **0.800** | +0.0% |")
+    assert other.startswith("| other | 0.880 | **0.880** | +10.0% |")
 
 
 def test_the_card_names_every_set_its_licence_and_its_hash() -> None:
