@@ -117,7 +117,7 @@ lock: install ## resolve the dependencies anew, for every Python at once
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header --upgrade --quiet -o $(LOCK)
 
 .PHONY: train
-train: install-train ## train the weights that ship, from TRACES/train into out/train; an hour on two cores, resumes
+train: install-train ## train the weights that ship, from TRACES/train into out/train; half an hour on two cores, resumes
 	$(TRAIN_BIN)/python -m predictor_model.train --data $(TRACES)/train --sets shipped --out out/train --model-version $(MODEL_VERSION)
 
 .PHONY: compare

@@ -21,15 +21,16 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from predictor_model.evaluate import calibration_table
-from predictor_model.features import HORIZON, WindowIndex
-from predictor_model.graph import CHUNK_ROWS, MODEL_FILE, SHIPPED_WEIGHTS, Graph, ModelUnusable, load_graph
+from predictor_model.features import HORIZON
+from predictor_model.graph import MODEL_FILE, SHIPPED_WEIGHTS, Graph, ModelUnusable, load_graph
 from predictor_model.metrics import LEVELS, geometric_mean, replica_pinball, window_max
-from predictor_model.scoring import COVERAGE_LEVELS, PODS_AT_P99, REPLICA_STEPS
+from predictor_model.scoring import COVERAGE_LEVELS, PODS_AT_P99, REPLICA_STEPS, model_forecast
+from predictor_model.tables import calibration_table
 from predictor_model.traces import Trace, TraceError, read_traces, trace_files
 from scaler.calibration import CalibrationConfig, CalibrationState, issue, load_scale, offsets_for, resolve
 from scaler.domain import FloatArray, Forecast
 from scaler.forecast_cycle import ForecastCycleConfig
+from scaler.policy import prepare
 
 PERIOD: Final = ForecastCycleConfig().forecast_period
 MIN_SPAN: Final = timedelta(days=7)
@@ -92,17 +93,13 @@ def forecasts_of(trace: Trace, graph: Graph) -> Issued | None:
     every = max(1, round(PERIOD.total_seconds() / trace.step_seconds))
     origins = np.arange(graph.context_length, len(values) - HORIZON, every)
     origins = origins[~np.isnan(values[origins])]
-    index = WindowIndex([trace], graph.context_length)
-    parts = []
-    for start in range(0, len(origins), CHUNK_ROWS):
-        chunk = origins[start : start + CHUNK_ROWS]
-        parts.append(graph.run(index.cut(np.zeros(len(chunk), dtype=np.int64), chunk))[1])
+    _, highest = model_forecast(graph, trace, origins)
     hours, hour = np.unique(origins * trace.step_seconds // 3600, return_inverse=True)
     mean = np.bincount(hour, values[origins], len(hours)) / np.bincount(hour, minlength=len(hours))
     return Issued(
         trace=trace,
         origins=origins,
-        highest=np.concatenate(parts).astype(np.float64),
+        highest=highest,
         truth=window_max(values[origins[:, None] + np.arange(1, HORIZON + 1)]),
         busy=(mean >= np.quantile(mean, 1 - BUSY_SHARE))[hour],
         capacity=float(np.nanquantile(values, 0.99)) / PODS_AT_P99,
@@ -121,10 +118,10 @@ def calibrated(issued: Issued, level: float, config: CalibrationConfig, context_
         if state is not None:
             state = resolve(state, load, end=now, step=issued.step, config=config)
         plain = issued.highest[row, :, column]
-        one_level = np.repeat(plain[:, np.newaxis], 1, axis=1)
+        one_level = plain[:, np.newaxis]  # (H, 1)
         forecast = Forecast(now, issued.step, (level,), one_level, one_level, "model")
         state = issue(state, forecast, plain, level=level, scale=load_scale(load))
-        bounds[row] = np.maximum.accumulate(np.maximum(plain + offsets_for(state, forecast, level), 0.0))
+        bounds[row] = prepare(forecast, level, offsets_for(state, forecast, level)).peaks
     return bounds
 
 

@@ -9,18 +9,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from predictor_model.cold_start import HistoryScore, cold_start_table
+from predictor_model.cold_start import HistoryScore
 from predictor_model.datasets import SYNTHETIC_WEIGHT, training_set
-from predictor_model.evaluate import (
+from predictor_model.graph import RECORD_FILE, SHIPPED_WEIGHTS
+from predictor_model.scoring import SHIPPED, Summary
+from predictor_model.tables import (
     REPLICA_TITLE,
     calibration_table,
+    cold_start_table,
     coverage_table,
     experiment_table,
     markdown_table,
     replica_table,
 )
-from predictor_model.graph import RECORD_FILE, SHIPPED_WEIGHTS
-from predictor_model.scoring import SHIPPED, Summary
 
 CARD_FILE = "MODEL_CARD.md"
 BLOCKS = {

@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 
 from predictor_model.contract import CONTRACT
-from predictor_model.features import HORIZON, WindowBatch, WindowIndex
+from predictor_model.features import HORIZON, WindowBatch
 from predictor_model.graph import Graph
 from predictor_model.metrics import geometric_mean, pinball_sum
-from predictor_model.scoring import NAIVE, Case, naive_reference
+from predictor_model.scoring import NAIVE, Case, naive_reference, windows_of
 
 HISTORIES: Final = {"8 samples": 0, "1 hour": 3_600, "6 hours": 21_600, "1 day": 86_400, "1 week": 604_800}
 """Seconds of history by name; never fewer samples than the contract asks for."""
@@ -51,7 +51,7 @@ def history_scores(case: Case, graph: Graph) -> list[HistoryScore]:
     loss = pinball_sum(case.target, persistence) if persistence is not None else 0.0
     if loss <= 0:
         return []
-    windows = WindowIndex([case.trace], graph.context_length).cut(np.zeros_like(case.origins), case.origins)
+    windows = windows_of(case.trace, case.origins, graph.context_length)
     scores = []
     for history, seconds in HISTORIES.items():
         samples = max(CONTRACT.min_history_length, seconds // case.trace.step_seconds)
@@ -66,22 +66,3 @@ def ratios_of(scores: Sequence[HistoryScore], history: str) -> dict[str, float]:
     of_it = [score for score in scores if score.history == history]
     datasets = dict.fromkeys(score.dataset for score in of_it)
     return {name: geometric_mean(np.array([s.ratio for s in of_it if s.dataset == name])) for name in datasets}
-
-
-def cold_start_table(scores: Sequence[HistoryScore]) -> str:
-    """Loss over that of persistence by length of history, a column for each data set."""
-    datasets = list(dict.fromkeys(score.dataset for score in scores))
-    lines = [["history", *datasets, "together", "worst series"]]
-    lines.append(["---"] * len(lines[0]))
-    for history in HISTORIES:
-        ratios = ratios_of(scores, history)
-        worst = max((score for score in scores if score.history == history), key=lambda score: score.ratio)
-        lines.append(
-            [
-                history,
-                *(f"{ratios[name]:.3f}" for name in datasets),
-                f"**{geometric_mean(np.array(list(ratios.values()))):.3f}**",
-                f"{worst.ratio:.2f} ({worst.dataset}/{worst.series})",
-            ]
-        )
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

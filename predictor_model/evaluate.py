@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,119 +14,28 @@ from rich.progress import track
 
 from predictor_model.baselines import CLASSICAL
 from predictor_model.boosting import GlobalBoosting
-from predictor_model.cold_start import HistoryScore, cold_start_table, history_scores
+from predictor_model.cold_start import HistoryScore, history_scores
 from predictor_model.evaluation_report import Example, example_of, render
 from predictor_model.graph import MODEL_FILE, SHIPPED_WEIGHTS, ModelUnusable, load_graph
 from predictor_model.scoring import (
-    COVERAGE_LEVELS,
-    COVERAGE_STEPS,
-    REPLICA_KEYS,
     SHIPPED,
+    TOO_SHORT,
     Rivals,
     SeriesScore,
-    Summary,
     forecasts_of,
     make_case,
     score_case,
     summarise,
 )
-from predictor_model.traces import TraceError, read_traces, trace_files
-
-REPLICA_TITLE = (
-    "Cost in pods of the bound on the highest load within h steps, where a missing pod costs `level` and a spare one "
-    "the rest, over that of the better naive forecast:"
+from predictor_model.tables import (
+    COLD_START_TITLE,
+    REPLICA_TITLE,
+    cold_start_table,
+    coverage_table,
+    markdown_table,
+    replica_table,
 )
-
-COLD_START_TITLE = "Loss over that of persistence where only the newest samples exist:"
-
-
-def markdown_table(summaries: Sequence[Summary]) -> str:
-    """The comparison as a table for docs/evaluation.md."""
-    datasets = list(dict.fromkeys(dataset for summary in summaries for dataset in summary.by_dataset))
-    header = ["forecaster", "series", *datasets, "together", "95 % interval", "trailing 7 d", "MASE", "worst series"]
-    rows = [
-        [
-            summary.forecaster,
-            str(summary.series),
-            *(f"{summary.by_dataset[d]:.3f}" if d in summary.by_dataset else "-" for d in datasets),
-            f"**{summary.overall:.3f}**",
-            f"{summary.interval[0]:.3f} to {summary.interval[1]:.3f}",
-            f"{summary.trailing:.3f}",
-            f"{summary.mase:.3f}",
-            f"{summary.worst_ratio:.2f} ({summary.worst_series})",
-        ]
-        for summary in summaries
-    ]
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def coverage_table(summary: Summary) -> str:
-    """Coverage of the window maximum by step and level: mean over series, worst series in brackets."""
-    header = ["window of h steps", *(f"{level:.2f}" for level in COVERAGE_LEVELS)]
-    rows = [
-        [
-            f"h = {step}",
-            *(
-                f"{summary.covered_mean[f'{step}/{level}']:.3f} ({summary.covered_worst[f'{step}/{level}']:.3f})"
-                for level in COVERAGE_LEVELS
-            ),
-        ]
-        for step in COVERAGE_STEPS
-    ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows])
-
-
-def replica_table(summaries: Sequence[Summary]) -> str:
-    """Cost of bounds on the window maximum in pods, a row for each forecaster."""
-    header = ["forecaster", *(f"h = {key.replace('/', ', level ')}" for key in REPLICA_KEYS)]
-    rows = [[summary.forecaster, *(f"{summary.replica[key]:.3f}" for key in REPLICA_KEYS)] for summary in summaries]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows])
-
-
-def experiment_table(summaries: Sequence[Summary]) -> str:
-    """What each choice is worth, a row for each; the first row is what the others are changes of."""
-    datasets = list(dict.fromkeys(dataset for summary in summaries for dataset in summary.by_dataset))
-    header = ["choice", *datasets, "together", "against base", "MASE", "covered, h = 15, 0.95", "pods, h = 15, 0.95"]
-    rows = [
-        [
-            summary.forecaster,
-            *(f"{summary.by_dataset[d]:.3f}" if d in summary.by_dataset else "-" for d in datasets),
-            f"**{summary.overall:.3f}**",
-            f"{summary.overall / summaries[0].overall - 1:+.1%}",
-            f"{summary.mase:.3f}",
-            f"{summary.covered_mean['15/0.95']:.3f}",
-            f"{summary.replica['15/0.95']:.3f}",
-        ]
-        for summary in summaries
-    ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows])
-
-
-def calibration_table(rows: Sequence[Mapping[str, float]]) -> str:
-    """What `bench.calibration` measured, a row for each window and level."""
-    header = [
-        "h, level",
-        "before",
-        "lowest series",
-        "after",
-        "lowest to highest series",
-        "busiest hours",
-        "cost in pods",
-    ]
-    lines = [header, ["---"] * len(header)] + [
-        [
-            f"{row['step']:g}, {row['level']:.2f}",
-            f"{row['covered_before']:.3f}",
-            f"{row['lowest_before']:.3f}",
-            f"**{row['covered']:.3f}**",
-            f"{row['lowest']:.3f} to {row['highest']:.3f}",
-            f"{row['covered_busy']:.3f}",
-            f"{row['cost_ratio']:.3f} (worst {row['cost_ratio_worst']:.2f})",
-        ]
-        for row in rows
-    ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+from predictor_model.traces import TraceError, read_traces, trace_files
 
 
 def named_model(text: str) -> tuple[str, Path]:
@@ -192,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             examples.append(example_of(case, forecasts[SHIPPED][0]))
             histories += history_scores(case, graphs[SHIPPED])
     if not scores:
-        progress.print("[red]error:[/red] no series is long enough: the last 30 % must hold 60 steps, the rest 50")
+        progress.print(f"[red]error:[/red] {TOO_SHORT}")
         return 2
     summaries = summarise(scores)
     text = "\n\n".join(

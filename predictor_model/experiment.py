@@ -14,12 +14,10 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import track
 
-from predictor_model.checkpoint import write_record
 from predictor_model.config import Encoder, Loss, ModelConfig, Scaling, TrainConfig
-from predictor_model.evaluate import experiment_table
-from predictor_model.export import export_onnx
 from predictor_model.graph import MODEL_FILE, Graph, load_graph
-from predictor_model.scoring import Rivals, forecasts_of, make_case, score_case, summarise
+from predictor_model.scoring import TOO_SHORT, Rivals, forecasts_of, make_case, score_case, summarise
+from predictor_model.tables import experiment_table
 from predictor_model.traces import TraceError, read_traces, trace_files
 from predictor_model.train import Trainer
 from predictor_model.training_data import TrainingData, load_training_data, training_files
@@ -69,8 +67,7 @@ def train_row(row: Row, data: TrainingData, train: TrainConfig, folder: Path, co
     model = dataclasses.replace(BASE, **row.model)
     trainer = Trainer(data, model, dataclasses.replace(train, **row.train), folder)
     trainer.run(console)
-    export_onnx(trainer.best_network(), folder / MODEL_FILE, model_version="0.0.0")
-    write_record(trainer.checkpoint(), folder, model_version="0.0.0")
+    trainer.export(model_version="0.0.0")
     return load_graph(folder / MODEL_FILE)
 
 
@@ -121,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for case in track(cases, "scoring series", console=console):
         scores += score_case(case, forecasts_of(case, Rivals(graphs, classical=())))
     if not scores:
-        console.print("[red]error:[/red] no series is long enough: the last 30 % must hold 60 steps, the rest 50")
+        console.print(f"[red]error:[/red] {TOO_SHORT}")
         return 2
     summaries = [summary for summary in summarise(scores) if summary.forecaster in graphs]
     Console().print(experiment_table(summaries), markup=False, soft_wrap=True)

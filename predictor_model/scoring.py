@@ -10,7 +10,7 @@ import numpy as np
 
 from predictor_model.baselines import CLASSICAL, DAY_SECONDS, IntArray, Naive
 from predictor_model.boosting import GlobalBoosting
-from predictor_model.features import HORIZON, WindowIndex
+from predictor_model.features import HORIZON, WindowBatch, WindowIndex
 from predictor_model.graph import CHUNK_ROWS, Graph
 from predictor_model.metrics import (
     LEVELS,
@@ -36,6 +36,7 @@ PODS_AT_P99 = 30
 SHIPPED = "bi-lstm"
 BOOSTING = "lightgbm"
 NAIVE = ("persistence", "seasonal-naive")
+TOO_SHORT = "no series is long enough: the last 30 % must hold 60 steps, the rest 50"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +151,17 @@ def naive_reference(case: Case, *, trailing: bool) -> dict[str, Array]:
     return forecasts
 
 
-def model_forecast(graph: Graph, case: Case) -> tuple[Array, Array]:
-    """Quantiles and window maxima of an exported graph at the origins of a case. Shapes (N, H, Q)."""
-    index = WindowIndex([case.trace], graph.context_length)
-    parts = []
-    for start in range(0, len(case.origins), CHUNK_ROWS):
-        origins = case.origins[start : start + CHUNK_ROWS]
-        parts.append(graph.run(index.cut(np.zeros(len(origins), dtype=np.int64), origins)))
+def windows_of(trace: Trace, origins: IntArray, context_length: int) -> WindowBatch:
+    """What is known at the origins of a series. Origins of shape (N,)."""
+    return WindowIndex([trace], context_length).cut(np.zeros_like(origins), origins)
+
+
+def model_forecast(graph: Graph, trace: Trace, origins: IntArray) -> tuple[Array, Array]:
+    """Quantiles and window maxima of an exported graph at the origins of a series. Shapes (N, H, Q)."""
+    parts = [
+        graph.run(windows_of(trace, origins[start : start + CHUNK_ROWS], graph.context_length))
+        for start in range(0, len(origins), CHUNK_ROWS)
+    ]
     quantiles, highest = (np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True))
     return quantiles, highest
 
@@ -189,12 +194,6 @@ def replica_costs(case: Case, quantiles: Array, highest: Array | None) -> dict[s
     }
 
 
-def boosted_forecast(boosting: GlobalBoosting, case: Case) -> Array:
-    """Quantiles of the boosted trees at the origins of a case. Shape (N, H, Q)."""
-    index = WindowIndex([case.trace], boosting.context_length)
-    return boosting.quantiles(index.cut(np.zeros(len(case.origins), dtype=np.int64), case.origins))
-
-
 Forecasts: TypeAlias = dict[str, tuple[Array, Array | None]]
 """Quantiles and, where there is such a head, window maxima of each forecaster; shapes (N, H, Q)."""
 
@@ -208,9 +207,10 @@ def forecasts_of(case: Case, rivals: Rivals) -> Forecasts:
     if not reference or _least_loss(case, reference) <= 0 or _in_sample_error(case) <= 0:
         return {}
     forecasts: Forecasts = {name: (value, None) for name, value in reference.items()}
-    forecasts |= {name: model_forecast(graph, case) for name, graph in rivals.graphs.items()}
+    forecasts |= {name: model_forecast(graph, case.trace, case.origins) for name, graph in rivals.graphs.items()}
     if rivals.boosting is not None:
-        forecasts[BOOSTING] = (boosted_forecast(rivals.boosting, case), None)
+        windows = windows_of(case.trace, case.origins, rivals.boosting.context_length)
+        forecasts[BOOSTING] = (rivals.boosting.quantiles(windows), None)
     for name in rivals.classical:
         quantiles = CLASSICAL[name](case.values, case.origins, period=case.day, split=case.split)
         if quantiles is not None:

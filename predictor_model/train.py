@@ -151,6 +151,11 @@ class Trainer:
         network.load_state_dict(self.best_weights)
         return network.eval()
 
+    def export(self, *, model_version: str) -> None:
+        """Leave the best network and what it was made of in the run's folder."""
+        export_onnx(self.best_network(), self.folder / MODEL_FILE, model_version=model_version)
+        write_record(self.checkpoint(), self.folder, model_version=model_version)
+
     def _train_step(self) -> float:
         self.network.train()
         # Seeded by step, not carried on: a resumed run draws what an unbroken one would have.
@@ -271,8 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(f"[red]error:[/red] {error}")
         return 2
     trainer.run(console)
-    export_onnx(trainer.best_network(), options.out / MODEL_FILE, model_version=options.model_version)
-    write_record(trainer.checkpoint(), options.out, model_version=options.model_version)
+    trainer.export(model_version=options.model_version)
     console.print(f"wrote {options.out / MODEL_FILE}: validation loss {trainer.best_loss:.4f}")
     return 0
 

@@ -2,7 +2,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -11,18 +10,14 @@ from predictor_model.experiment import BASE, ROWS, folder_of, main
 from predictor_model.graph import load_graph
 from predictor_model.train import Trainer
 from predictor_model.training_data import load_training_data
+from tests.training.small import write_waves
 
 pytestmark = pytest.mark.training
 
 
 @pytest.fixture
 def traces(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
-    load = 10 + 5 * np.sin(np.arange(900) / 20) + rng.random(900)
-    rows = [f"a,{number * 300},{value:.4f}" for number, value in enumerate(load)]
-    path = tmp_path / "own.csv"
-    path.write_text("\n".join(["series,timestamp,value", *rows]) + "\n", encoding="utf-8")
-    return path
+    return write_waves(tmp_path / "own.csv", ("a",))
 
 
 def test_a_row_trains_is_scored_and_is_not_trained_anew(traces: Path, tmp_path: Path) -> None:

@@ -17,40 +17,22 @@ from predictor_model.network import (
     running_max,
     span_statistics,
 )
+from tests.training.small import SMALL
 
 pytestmark = pytest.mark.training
 
-CONFIG = ModelConfig(
-    context_length=48,
-    patch_length=6,
-    hidden_size=8,
-    encoder_size=12,
-    decoder_size=10,
-    recent_length=6,
-    span_lengths=(6, 48),
-)
 HORIZON = CONTRACT.prediction_length
 
 
 @pytest.fixture(params=list(Scaling), ids=str)
 def network(request: pytest.FixtureRequest) -> BiLSTMForecaster:
     torch.manual_seed(0)
-    config = ModelConfig(
-        context_length=48,
-        patch_length=6,
-        hidden_size=8,
-        encoder_size=12,
-        decoder_size=10,
-        recent_length=6,
-        span_lengths=(6, 48),
-        scaling=request.param,
-    )
-    return BiLSTMForecaster(config).eval()
+    return BiLSTMForecaster(replace(SMALL, scaling=request.param)).eval()
 
 
 def window(batch: int = 4, seed: int = 0) -> Window:
     torch.manual_seed(seed)
-    return example_window(CONFIG, batch)
+    return example_window(SMALL, batch)
 
 
 def run(network: BiLSTMForecaster, inputs: Window) -> QuantileForecast:
@@ -84,7 +66,7 @@ def test_quantiles_cannot_cross_whatever_the_weights_say() -> None:
 @given(seed=st.integers(0, 2**31), exponent=st.integers(-9, 12), missing=st.floats(0, 0.9))
 def test_output_is_finite_ordered_and_non_negative(seed: int, exponent: int, missing: float) -> None:
     torch.manual_seed(seed)
-    network = BiLSTMForecaster(CONFIG).eval()
+    network = BiLSTMForecaster(SMALL).eval()
     inputs = window(seed=seed)
     observed = torch.rand_like(inputs.load) >= missing
     observed[:, -8:] = True
@@ -155,7 +137,7 @@ def test_eight_samples_are_enough(network: BiLSTMForecaster) -> None:
 
 def test_it_can_learn_one_batch_by_heart() -> None:
     torch.manual_seed(0)
-    network = BiLSTMForecaster(CONFIG)
+    network = BiLSTMForecaster(SMALL)
     inputs = window(8)
     target = torch.rand(8, HORIZON, 1) * 2
     levels = torch.tensor(CONTRACT.quantile_levels)
@@ -188,7 +170,7 @@ def test_statistics_of_spans_of_a_hand_computed_case() -> None:
 @pytest.mark.parametrize("layers", [1, 2])
 def test_every_encoder_reads_the_past(encoder: Encoder, layers: int) -> None:
     torch.manual_seed(0)
-    config = replace(CONFIG, encoder=encoder, layers=layers, span_lengths=())
+    config = replace(SMALL, encoder=encoder, layers=layers, span_lengths=())
     network = BiLSTMForecaster(config).eval()
     inputs = window()
     load = inputs.load.clone()
@@ -203,7 +185,7 @@ def test_every_encoder_reads_the_past(encoder: Encoder, layers: int) -> None:
 
 
 def test_without_seasonal_lags_they_have_no_say() -> None:
-    network = BiLSTMForecaster(replace(CONFIG, seasonal_lags=False)).eval()
+    network = BiLSTMForecaster(replace(SMALL, seasonal_lags=False)).eval()
     inputs = window()
     moved = inputs._replace(seasonal_lags=inputs.seasonal_lags * 7)
     for one, other in zip(run(network, inputs), run(network, moved), strict=True):
@@ -211,12 +193,12 @@ def test_without_seasonal_lags_they_have_no_say() -> None:
 
 
 def test_without_the_window_max_head_it_is_the_highest_quantile_so_far() -> None:
-    quantiles, highest = run(BiLSTMForecaster(replace(CONFIG, window_max_head=False)).eval(), window())
+    quantiles, highest = run(BiLSTMForecaster(replace(SMALL, window_max_head=False)).eval(), window())
     assert torch.equal(highest, quantiles.cummax(1).values)
 
 
 def test_a_spread_alone_teaches_only_its_own_rows_of_the_head() -> None:
-    network = BiLSTMForecaster(CONFIG)
+    network = BiLSTMForecaster(SMALL)
     scaled, _ = network.forecast_scaled(window(), spread_alone=True)
     above = scaled.quantiles[..., MEDIAN + 1 :] - scaled.quantiles[..., MEDIAN : MEDIAN + 1]
     above.sum().backward()  # type: ignore[no-untyped-call]

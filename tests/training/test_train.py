@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from predictor_model.checkpoint import Checkpoint
-from predictor_model.config import ModelConfig, TrainConfig
+from predictor_model.config import TrainConfig
 from predictor_model.contract import CONTRACT
 from predictor_model.export import example_window, export_onnx
 from predictor_model.graph import MODEL_FILE, load_graph
@@ -16,18 +16,10 @@ from predictor_model.network import BiLSTMForecaster
 from predictor_model.traces import TraceError
 from predictor_model.train import Trainer, main, pinball, window_max_target
 from predictor_model.training_data import data_source, load_training_data
+from tests.training.small import SMALL, write_waves
 
 pytestmark = pytest.mark.training
 
-MODEL = ModelConfig(
-    context_length=48,
-    patch_length=6,
-    hidden_size=8,
-    encoder_size=12,
-    decoder_size=10,
-    recent_length=6,
-    span_lengths=(6, 48),
-)
 TRAIN = TrainConfig(
     steps=8, batch_size=16, synthetic_traces=2, validate_every=2, validation_windows=512, learning_rate=0.01
 )
@@ -37,18 +29,13 @@ TRAIN = TrainConfig(
 def traces(tmp_path: Path) -> Path:
     folder = tmp_path / "traces"
     folder.mkdir()
-    rng = np.random.default_rng(0)
-    rows = ["series,timestamp,value"]
-    for name in ("a", "b"):
-        load = 10 + 5 * np.sin(np.arange(900) / 20) + rng.random(900)
-        rows += [f"{name},{number * 300},{value:.4f}" for number, value in enumerate(load)]
-    (folder / "own.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    write_waves(folder / "own.csv", ("a", "b"))
     return folder
 
 
 def trainer(traces: Path, folder: Path, train: TrainConfig = TRAIN) -> Trainer:
     folder.mkdir(exist_ok=True)
-    return Trainer(load_training_data([traces / "own.csv"], MODEL, train), MODEL, train, folder)
+    return Trainer(load_training_data([traces / "own.csv"], SMALL, train), SMALL, train, folder)
 
 
 def weights(run: Trainer) -> dict[str, torch.Tensor]:
@@ -124,7 +111,7 @@ def test_a_checkpoint_says_what_it_was_made_of(traces: Path, tmp_path: Path) -> 
     run.run(quiet())
     checkpoint = Checkpoint.load(tmp_path / "out")
     assert checkpoint is not None
-    assert (checkpoint.model, checkpoint.train) == (MODEL, TRAIN)
+    assert (checkpoint.model, checkpoint.train) == (SMALL, TRAIN)
     assert checkpoint.data == (data_source(traces / "own.csv"),)
     assert checkpoint.data[0].licence == "unknown"
     assert len(checkpoint.data[0].sha256) == 64
@@ -153,19 +140,19 @@ def test_training_stops_when_validation_no_longer_improves(traces: Path, tmp_pat
 
 
 def test_validation_windows_lie_in_the_later_slice_of_time(traces: Path) -> None:
-    data = load_training_data([traces / "own.csv"], MODEL, TrainConfig(synthetic_traces=0, validation_windows=512))
+    data = load_training_data([traces / "own.csv"], SMALL, TrainConfig(synthetic_traces=0, validation_windows=512))
     assert (data.sampler.high <= 0.85 * data.sampler.index.lengths).all()
 
 
 def test_the_exported_graph_answers_as_the_network_does(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = BiLSTMForecaster(MODEL).eval()
+    network = BiLSTMForecaster(SMALL).eval()
     path = tmp_path / "model.onnx"
     export_onnx(network, path, model_version="1.2.3")
     graph = load_graph(path)
     assert (graph.model_version, graph.context_length) == ("1.2.3", 48)
     for batch in (1, 5):
-        window = example_window(MODEL, batch)
+        window = example_window(SMALL, batch)
         with torch.no_grad():
             expected = network(window)
         feed = {name: tensor.numpy() for name, tensor in window._asdict().items()}
@@ -211,5 +198,5 @@ def test_a_command_that_cannot_run_says_why(
 
 
 def test_the_contract_and_the_network_agree_on_the_horizon() -> None:
-    window = example_window(MODEL, 1)
-    assert BiLSTMForecaster(MODEL).eval()(window).quantiles.shape == (1, CONTRACT.prediction_length, 8)
+    window = example_window(SMALL, 1)
+    assert BiLSTMForecaster(SMALL).eval()(window).quantiles.shape == (1, CONTRACT.prediction_length, 8)

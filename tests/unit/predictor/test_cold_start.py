@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from predictor_model.cold_start import HISTORIES, cold_start_table, history_scores, ratios_of, with_history
-from predictor_model.features import HORIZON, WindowIndex
+from predictor_model.cold_start import HISTORIES, history_scores, ratios_of, with_history
+from predictor_model.features import HORIZON
 from predictor_model.graph import MODEL_FILE, SHIPPED_WEIGHTS, load_graph
-from predictor_model.scoring import make_case
+from predictor_model.scoring import make_case, windows_of
+from predictor_model.tables import cold_start_table
 from predictor_model.traces import Trace
 from tests.unit.predictor.loads import daily_load
 
@@ -27,7 +28,7 @@ DAY = 288
 )
 def test_nothing_before_the_newest_samples_is_seen(samples: int, seen: int, day_lags: int, week_lags: int) -> None:
     trace = Trace("d", "s", 0, 300, daily_load(days=12))
-    windows = WindowIndex([trace], DAY).cut(np.zeros(1, dtype=np.int64), np.array([10 * DAY]))
+    windows = windows_of(trace, np.array([10 * DAY]), DAY)
     limited = with_history(windows, samples)
     assert limited.observed.sum() == seen
     assert limited.observed[0, -1]

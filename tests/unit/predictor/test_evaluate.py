@@ -8,7 +8,7 @@ import pytest
 from predictor_model.baselines import CLASSICAL
 from predictor_model.card import model_card, with_block
 from predictor_model.cold_start import HISTORIES
-from predictor_model.evaluate import experiment_table, main, markdown_table, replica_table
+from predictor_model.evaluate import main
 from predictor_model.features import HORIZON
 from predictor_model.graph import MODEL_FILE, SHIPPED_WEIGHTS, Graph, load_graph
 from predictor_model.metrics import LEVELS, MEDIAN
@@ -26,6 +26,7 @@ from predictor_model.scoring import (
     score_case,
     summarise,
 )
+from predictor_model.tables import experiment_table, markdown_table, replica_table
 from predictor_model.traces import Trace
 from tests.unit.predictor.loads import daily_load
 
@@ -104,7 +105,9 @@ def test_no_forecast_changes_with_what_comes_after_its_origin(graph: Graph, trai
     for name, quantiles in naive_reference(case, trailing=trailing).items():
         again = naive_reference(other, trailing=trailing)[name]
         np.testing.assert_array_equal(quantiles[until], again[until], err_msg=name)
-    for ours, theirs in zip(model_forecast(graph, case), model_forecast(graph, other), strict=True):
+    for ours, theirs in zip(
+        model_forecast(graph, case.trace, case.origins), model_forecast(graph, other.trace, other.origins), strict=True
+    ):
         np.testing.assert_allclose(ours[until], theirs[until], rtol=1e-5)
 
 
