@@ -30,7 +30,7 @@ import yaml
 from bench import fake_load
 from bench.fake_process import ROOT, ScalerProcess, running_scaler, service_account, unix_now, user_name
 from bench.fake_workloads import create, delete, workloads_in
-from scaler.adapters.kserve_forecaster import SOURCE
+from scaler.domain import Source
 from scaler.forecast_cycle import ForecastCycleConfig
 from scaler.kube.api import Conflict, KubeApi, NotFound, connect
 from scaler.kube.objects import MetadataObject, metadata_object
@@ -184,7 +184,8 @@ class Progress:
     def fresh(self) -> int:
         """Workloads whose newest decision rests on a fresh forecast of the model."""
         return sum(
-            row["forecast_source"] == SOURCE and row["forecast_age_seconds"] <= 2 * FORECAST_PERIOD.total_seconds()
+            row["forecast_source"] == Source.MODEL
+            and row["forecast_age_seconds"] <= 2 * FORECAST_PERIOD.total_seconds()
             for row in self.decided.values()
         )
 

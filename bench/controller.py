@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from scaler.controller import Controller
-from scaler.domain import Decision, FloatArray, Forecast, ForecastRequest, Mode, Observation, Target, TargetKey
+from scaler.domain import Decision, FloatArray, Forecast, ForecastRequest, Mode, Observation, Source, Target, TargetKey
 from scaler.policy import Outlook, PolicyConfig, PolicyState, Trajectory, decide, prepare
 
 T0 = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
@@ -59,7 +59,7 @@ class _World:
         return {target.key: row for target in targets}
 
     def forecast(self, requests: Sequence[ForecastRequest]) -> Mapping[TargetKey, Forecast]:
-        return {r.key: Forecast(r.origin, r.step, LEVELS, VALUES, VALUES, "model") for r in requests}
+        return {r.key: Forecast(r.origin, r.step, LEVELS, VALUES, VALUES, Source.MODEL) for r in requests}
 
     def wake(self) -> timedelta:
         """Nothing sleeps."""
@@ -103,7 +103,6 @@ def _tick_all(workloads: int) -> tuple[float, float]:
         targets=world,
         metrics=world,
         forecaster=world,
-        fallback=world,
         scale_target=world,
         recorder=world,
         executor=_Inline(),
@@ -121,7 +120,7 @@ def _tick_all(workloads: int) -> tuple[float, float]:
 def main() -> None:
     """Print the table."""
     workloads = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
-    trajectory = prepare(Forecast(T0, timedelta(seconds=60), LEVELS, VALUES, VALUES, "model"), 0.99, np.zeros(30))
+    trajectory = prepare(Forecast(T0, timedelta(seconds=60), LEVELS, VALUES, VALUES, Source.MODEL), 0.99, np.zeros(30))
     hpa = min(_hpa_all(workloads) for _ in range(ROUNDS))
     policy = min(_decide_all(workloads, trajectory) for _ in range(ROUNDS))
     plain, asking = _tick_all(min(workloads, 2_000))

@@ -16,6 +16,7 @@ from predictor_model.scoring import SHIPPED, Summary
 from predictor_model.tables import (
     REPLICA_TITLE,
     calibration_table,
+    champion_table,
     cold_start_table,
     coverage_table,
     experiment_table,
@@ -28,6 +29,7 @@ BLOCKS = {
     "measured": "docs/evaluation.json",
     "cold start": "docs/evaluation.json",
     "calibration": "docs/calibration.json",
+    "champion": "docs/calibration.json",
     "experiment": "docs/experiment.json",
 }
 """The generated parts of docs/evaluation.md, and what each is written from."""
@@ -160,6 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "measured": measured_text(summaries),
         "cold start": cold_start_table([HistoryScore(**fields) for fields in evaluation["histories"]]),
         "calibration": calibration_table(calibration["summary"]),
+        "champion": champion_table(calibration["champion"]),
         "experiment": experiment_text(experiment),
     }.items():
         page = with_block(page, name, text)

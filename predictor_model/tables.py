@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -100,6 +101,30 @@ def calibration_table(rows: Sequence[Mapping[str, float]]) -> str:
             f"{row['lowest']:.3f} to {row['highest']:.3f}",
             f"{row['covered_busy']:.3f}",
             f"{row['cost_ratio']:.3f} (worst {row['cost_ratio_worst']:.2f})",
+        ]
+        for row in rows
+    ]
+    return _table(header, cells)
+
+
+def champion_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What `bench.calibration` measured of the source that serves, a row for each window and level."""
+    header = [
+        "h, level",
+        "over the best in hindsight",
+        "worst series",
+        "over the model alone",
+        "worst series",
+        "served by",
+    ]
+    cells = [
+        [
+            f"{row['step']:g}, {row['level']:.2f}",
+            f"**{row['over_best']:.3f}**",
+            f"{row['over_best_worst']:.3f} ({row['worst_series']})",
+            f"{row['over_model']:.3f}",
+            f"{row['over_model_worst']:.3f}",
+            ", ".join(f"{source} {share:.0%}" for source, share in row["served"].items() if share >= 0.005),
         ]
         for row in rows
     ]

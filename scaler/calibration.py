@@ -1,4 +1,4 @@
-"""The offset that a workload's forecasts lack, learned online per number of steps; it sees only what came true.
+"""The offset that each source's forecasts of a workload lack, learned online per number of steps from what came true.
 
 Delayed-feedback quantile tracker: the P part of conformal PID (Angelopoulos, Candes, Tibshirani 2023,
 https://arxiv.org/abs/2307.16895), on the score (realised window max - forecast window max at the level) / scale:
@@ -16,16 +16,22 @@ forecasts that missed the same burst would else push once each.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from scaler.bounded import Bounded, check_bounds
-from scaler.domain import FloatArray, Forecast
+from scaler.domain import FloatArray, Source
 
+SOURCES: Final = tuple(Source)
+"""Rows of every array here."""
+_STEPS: Final = np.arange(1000)  # more than any forecast has
 ALPHA_OF_RATE = 0.1  # the rate is that of the level 0.9
 
 
@@ -60,11 +66,13 @@ class CalibrationConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Issued:
-    """A forecast that has not come true yet.
+    """Forecasts of one origin that have not come true yet.
 
     Attributes:
-        bounds: Its window max at the level, without offset. Shape (H,).
-        scale: Load scale when it was issued.
+        bounds: Window max of each source at the level, without offset; NaN where it had none. Shape (S, H).
+        scale: Load scale when they were issued.
+        judged_steps: Length of the window that a decision on them looks at.
+        peaks: Highest load that each source, offset included, then expected within it. Shape (S,).
         certain_steps: From the step after this many on, the load is only known to be a lower bound.
         resolved_steps: Windows of up to this many steps have been learned from.
     """
@@ -73,25 +81,42 @@ class Issued:
     step: timedelta
     bounds: FloatArray
     scale: float
+    judged_steps: int
+    peaks: FloatArray
     certain_steps: int
     resolved_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CalibrationState:
-    """What was learned about one forecaster's forecasts of one workload at one level.
+    """What was learned about forecasts of one workload at one level.
 
     Attributes:
-        offsets: In units of `scale`, for the highest load within h steps; index h - 1. Shape (H,).
+        offsets: In units of `scale`, for the highest load within h steps; NaN for a source not heard of yet.
+            Shape (S, H).
         scale: Newest load scale, unit of the load.
         issued: Forecasts still to come true, oldest first.
     """
 
-    source: str
     level: float
     offsets: FloatArray
     scale: float
     issued: tuple[Issued, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What came of the window that a decision looked at.
+
+    Attributes:
+        origin: Of the forecasts.
+        highest: Load that came, unit of the load.
+        peaks: What each source expected at most, as in `Issued`. Shape (S,).
+    """
+
+    origin: datetime
+    highest: float
+    peaks: FloatArray
 
 
 def load_scale(load: FloatArray) -> float:
@@ -110,27 +135,41 @@ def load_scale(load: FloatArray) -> float:
     return max(float(changes.mean()), floor) if changes.size else floor
 
 
-def issue(
-    state: CalibrationState | None, forecast: Forecast, bounds: FloatArray, *, level: float, scale: float
-) -> CalibrationState:
-    """Remember a forecast until it comes true.
+def begin(state: CalibrationState | None, *, level: float, length: int, scale: float) -> CalibrationState:
+    """Take up what was learned; another level or length is another thing to learn, and starts anew."""
+    if state is None or (state.level, state.offsets.shape[1]) != (level, length):
+        return CalibrationState(level=level, offsets=np.full((len(SOURCES), length), np.nan), scale=scale)
+    return replace(state, scale=scale) if scale > 0 else state
 
-    Another source, level or length is another thing to learn, and starts anew.
+
+def introduce(
+    state: CalibrationState, bounds: FloatArray, margins: Callable[[], FloatArray], config: CalibrationConfig
+) -> CalibrationState:
+    """Give every source that is heard of for the first time an offset to begin with.
 
     Args:
-        state: What was learned so far; None before the first forecast.
-        forecast: As it arrived.
-        bounds: Its window max at `level`, without offset. Shape (H,).
-        level: Quantile level of `bounds`.
-        scale: Load scale of the context it was made from; where it is 0 there is no load to learn from.
+        state: As `begin` gave it.
+        bounds: As in `Issued`.
+        margins: Gives these offsets, unit of the load, shape (S, H); called only where somebody is new.
+        config: The cap.
     """
-    length = forecast.prediction_length
-    if state is None or (state.source, state.level, len(state.offsets)) != (forecast.source, level, length):
-        state = CalibrationState(source=forecast.source, level=level, offsets=np.zeros(length), scale=scale)
-    if scale <= 0:
+    new = np.isnan(state.offsets[:, 0]) & np.isfinite(bounds[:, 0])
+    if not new.any():
         return state
-    issued = Issued(forecast.origin, forecast.step, bounds, scale, certain_steps=length)
-    return replace(state, scale=scale, issued=(*state.issued, issued))
+    cap = config.calibration_cap
+    units = np.clip(margins() / state.scale, -cap, cap) if state.scale > 0 else np.zeros_like(bounds)
+    return replace(state, offsets=np.where(new[:, np.newaxis], units, state.offsets))
+
+
+def issue(state: CalibrationState, issued: Issued) -> CalibrationState:
+    """Remember forecasts until they come true; a late answer takes the place of the earlier ones of its origin."""
+    if issued.scale <= 0:
+        return state  # no load was seen: there is no unit to learn in
+    earlier = state.issued
+    if earlier and (earlier[-1].origin, earlier[-1].step) == (issued.origin, issued.step):
+        issued = replace(issued, resolved_steps=earlier[-1].resolved_steps, certain_steps=earlier[-1].certain_steps)
+        earlier = earlier[:-1]
+    return replace(state, issued=(*earlier, issued))
 
 
 def censor(state: CalibrationState, sampled_at: datetime) -> CalibrationState:
@@ -146,7 +185,7 @@ def censor(state: CalibrationState, sampled_at: datetime) -> CalibrationState:
 
 def resolve(
     state: CalibrationState, load: FloatArray, *, end: datetime, step: timedelta, config: CalibrationConfig
-) -> CalibrationState:
+) -> tuple[CalibrationState, tuple[Outcome, ...]]:
     """Learn from every window that is over, of every forecast issued.
 
     Args:
@@ -155,67 +194,84 @@ def resolve(
         end: Time of the last sample of `load`.
         step: Spacing of `load`; forecasts of another step cannot be held against it and are forgotten.
         config: Rate and cap.
+
+    Returns:
+        What is known now, and what came of those judged windows that are newly over and were seen whole.
     """
-    offsets, waiting = state.offsets, []
+    seen = np.isfinite(load)
+    filled = np.where(seen, load, -np.inf)
+    news: list[_News] = []
+    waiting: list[Issued] = []
+    outcomes: list[Outcome] = []
     for issued in state.issued:
-        length = len(issued.bounds)
-        over = min(length, (end - issued.origin) // issued.step)
+        over = min(issued.bounds.shape[1], (end - issued.origin) // issued.step)
         if over <= issued.resolved_steps and issued.step == step:
             waiting.append(issued)
             continue
-        realised = _realised(issued, load, end, step, over)
-        if realised is None:
+        first = _place_of(issued, len(load), end, step)
+        if first is None:
             continue
-        offsets = _track(offsets, issued, realised, alpha=1.0 - state.level, config=config)
-        if over < length:
+        highest = np.maximum.accumulate(filled[first : first + over])
+        certain = np.logical_and.accumulate(seen[first : first + over])
+        certain[issued.certain_steps :] = False
+        news.append(_News(issued, slice(issued.resolved_steps, over), highest, certain))
+        if issued.resolved_steps < issued.judged_steps <= over and certain[issued.judged_steps - 1]:
+            outcomes.append(Outcome(issued.origin, float(highest[issued.judged_steps - 1]), issued.peaks))
+        if over < issued.bounds.shape[1]:
             waiting.append(replace(issued, resolved_steps=over))
-    return replace(state, offsets=offsets, issued=tuple(waiting))
+    # Forecasts at regular times have windows of different length to tell of, and then all of them move together.
+    disjoint = all(later.steps.stop <= earlier.steps.start for earlier, later in itertools.pairwise(news))
+    offsets = state.offsets
+    for group in [news] if disjoint and news else [[one] for one in news]:
+        offsets = _track(offsets, group, alpha=1.0 - state.level, config=config)
+    return replace(state, offsets=offsets, issued=tuple(waiting)), tuple(outcomes)
 
 
-def offsets_for(state: CalibrationState | None, forecast: Forecast, level: float) -> FloatArray:
-    """Give what to add to the window max of `forecast` at `level`; 0 unless it was learned on just that.
+class _News(NamedTuple):
+    """What became known of one origin's forecasts.
 
-    Returns:
-        Unit of the load. Shape (H,).
+    Attributes:
+        steps: Whose windows are newly over; index h - 1.
+        highest: Highest load seen within the first steps. Shape (h,), up to the last of `steps`.
+        certain: Where that is all there was. Shape (h,).
     """
-    length = forecast.prediction_length
-    if state is None or (state.source, state.level, len(state.offsets)) != (forecast.source, level, length):
-        return np.zeros(length)
-    return state.offsets * state.scale
+
+    issued: Issued
+    steps: slice
+    highest: FloatArray
+    certain: npt.NDArray[np.bool_]
 
 
-def _realised(issued: Issued, load: FloatArray, end: datetime, step: timedelta, steps: int) -> FloatArray | None:
-    """Cut the first `steps` of a forecast out of the history; None where the two do not line up."""
+def _place_of(issued: Issued, length: int, end: datetime, step: timedelta) -> int | None:
+    """Place of a forecast's first step in a history of that length; None where the two do not line up."""
     behind, remainder = divmod(end - issued.origin, step)
-    first = len(load) - behind
-    if issued.step != step or remainder or first < 0:
-        return None
-    return load[first : first + steps]
+    first = length - behind
+    return None if issued.step != step or remainder or first < 0 else first
 
 
-def _track(
-    offsets: FloatArray, issued: Issued, realised: FloatArray, *, alpha: float, config: CalibrationConfig
-) -> FloatArray:
-    """Move the offset at each h whose window is newly over by one forecast that came true.
+def _track(offsets: FloatArray, news: Sequence[_News], *, alpha: float, config: CalibrationConfig) -> FloatArray:
+    """Move the offset at each h whose window is newly over by forecasts that came true.
 
     A missing or censored step may hide any load: until it is known that the rest of the window already exceeds the
     bound, the forecast counts neither as a hit nor as a miss.
 
     Args:
-        offsets: As they stand. Shape (H,).
-        issued: The forecast.
-        realised: Load of its first steps. Shape (h,) with h at most H.
+        offsets: As they stand. Shape (S, H).
+        news: No two of them of the same h.
         alpha: Share of windows that may exceed.
         config: Rate and cap.
     """
-    seen = np.isfinite(realised)
-    peak = np.maximum.accumulate(np.where(seen, realised, -np.inf))
-    length = len(realised)
-    missed = (peak - issued.bounds[:length]) / issued.scale > offsets[:length]
-    steps = np.arange(length)
-    certain = np.logical_and.accumulate(seen) & (steps < issued.certain_steps)
+    at = np.concatenate([_STEPS[one.steps] for one in news])  # (M,)
+    bounds = np.concatenate([one.issued.bounds[:, one.steps] for one in news], axis=1)  # (S, M)
+    highest = np.concatenate([one.highest[one.steps] for one in news])
+    certain = np.concatenate([one.certain[one.steps] for one in news])
+    scale = np.repeat([one.issued.scale for one in news], [one.steps.stop - one.steps.start for one in news])
+    earlier = offsets[:, at]
+    # A comparison with NaN is false: who had no forecast did not miss.
+    missed = (highest - bounds) / scale > earlier
     eta = config.calibration_rate * math.sqrt(ALPHA_OF_RATE / alpha)
     cap = config.calibration_cap
-    moved = np.clip(offsets[:length] + eta * (missed - alpha), -cap, cap)
-    learned = (missed | certain) & (steps >= issued.resolved_steps)
-    return np.concatenate([np.where(learned, moved, offsets[:length]), offsets[length:]])
+    moved = np.clip(earlier + eta * (missed - alpha), -cap, cap)
+    tracked = offsets.copy()
+    tracked[:, at] = np.where((missed | certain) & np.isfinite(bounds), moved, earlier)
+    return tracked

@@ -13,16 +13,16 @@ from typing import Annotated, Protocol
 
 import numpy as np
 
-from scaler import calibration, history, lead_time, policy
+from scaler import baselines, forecasts, history, lead_time, policy
 from scaler.bounded import Bounded, check_bounds
 from scaler.calibration import CalibrationConfig, CalibrationState
+from scaler.champion import ChampionConfig, Scores
 from scaler.domain import (
     Decision,
     FloatArray,
     Forecast,
     ForecastFailure,
     ForecastRequest,
-    ForecastUnavailable,
     MetricsUnavailable,
     Mode,
     Observation,
@@ -31,6 +31,7 @@ from scaler.domain import (
     TargetKey,
 )
 from scaler.forecast_cycle import ForecastCycle, ForecastCycleConfig
+from scaler.forecasts import Arrival, Forecasts, ForecastsConfig
 from scaler.lead_time import LeadTimeConfig, LeadTimeState
 from scaler.policy import Outlook, PolicyConfig, PolicyState, Trajectory
 
@@ -115,11 +116,13 @@ class Memory:
     Attributes:
         durations: From a raise to its ready pods, oldest first.
         calibration: Without the forecasts that are still to come true; None before the first forecast.
-        trajectory: The newest forecast of the forecaster, at the workload's level; None before the first.
+        scores: What each source's forecasts have cost.
+        trajectory: The newest forecast of the champion, at the workload's level; None before the first.
     """
 
     durations: tuple[timedelta, ...] = ()
     calibration: CalibrationState | None = None
+    scores: Scores = field(default_factory=Scores)
     trajectory: Trajectory | None = None
 
 
@@ -141,6 +144,7 @@ class ControllerConfig:
     forecast_cycle: ForecastCycleConfig = field(default_factory=ForecastCycleConfig)
     lead_time: LeadTimeConfig = field(default_factory=LeadTimeConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    champion: ChampionConfig = field(default_factory=ChampionConfig)
     metric_delay: Annotated[
         timedelta,
         Bounded(
@@ -171,8 +175,6 @@ class _Workload:
 
     Attributes:
         mode: The mode that `policy` was built up in.
-        forecast: Newest from the forecaster.
-        fallback: Newest from the fallback; speaks once `forecast` no longer covers.
         failure: Why the newest call gave nothing.
         decision: Newest.
     """
@@ -181,9 +183,7 @@ class _Workload:
     mode: Mode
     policy: PolicyState
     lead_time: LeadTimeState
-    calibration: CalibrationState | None = None
-    forecast: Trajectory | None = None
-    fallback: Trajectory | None = None
+    forecasts: Forecasts = field(default_factory=Forecasts)
     failure: ForecastFailure | None = None
     decision: Decision | None = None
 
@@ -196,7 +196,6 @@ class Controller:
 
     Attributes:
         metrics: `load_between` is called by the executor's thread, beside the tick; all else within it.
-        fallback: Called within the tick when the forecaster gave nothing, so it must be local and cheap.
         executor: Runs what takes time: loading the past and asking `forecaster`; one worker is enough.
         memory: Where what was learned outlives the process; None keeps it in the process alone.
     """
@@ -204,13 +203,13 @@ class Controller:
     targets: TargetSource
     metrics: MetricsSource
     forecaster: Forecaster
-    fallback: Forecaster
     scale_target: ScaleTarget
     recorder: DecisionRecorder
     executor: Executor
     config: ControllerConfig = field(default_factory=ControllerConfig)
     memory: MemoryStore | None = None
     _cycle: ForecastCycle = field(init=False, repr=False)
+    _forecasts: ForecastsConfig = field(init=False, repr=False)
     _targets: tuple[Target, ...] = field(init=False, repr=False, default=())
     _workloads: dict[TargetKey, _Workload] = field(init=False, repr=False, default_factory=dict)
 
@@ -223,6 +222,12 @@ class Controller:
             config=self.config.forecast_cycle,
             starts=self.config.lead_time,
             tick=self.config.policy.tick,
+        )
+        self._forecasts = ForecastsConfig(
+            calibration=self.config.calibration,
+            champion=self.config.champion,
+            policy=self.config.policy,
+            period=self.config.forecast_cycle.forecast_period,
         )
 
     def tick(self, now: datetime) -> tuple[Decision, ...]:
@@ -261,8 +266,8 @@ class Controller:
         if workload is None or workload.decision is None or workload.decision.forecast_age is None:
             return None
         behind = (workload.decision.forecast_source, workload.decision.at - workload.decision.forecast_age)
-        forecasts = (t.forecast for t in (workload.forecast, workload.fallback) if t is not None)
-        return next((f for f in forecasts if (f.source, f.origin) == behind), None)
+        made = (trajectory.forecast for trajectory in workload.forecasts.trajectories)
+        return next((forecast for forecast in made if (forecast.source, forecast.origin) == behind), None)
 
     def _list_targets(self, now: datetime) -> None:
         """Take the list of workloads; those that left it are forgotten."""
@@ -298,8 +303,8 @@ class Controller:
             # The floor that shadow mode followed never stood; switching over is a restart.
             workload.mode = target.mode
             workload.policy = PolicyState.start(policy.standing_floor(observation, target), now)
-        if observation.censored and workload.calibration is not None and observation.sampled_at is not None:
-            workload.calibration = calibration.censor(workload.calibration, observation.sampled_at)
+        if observation.censored and observation.sampled_at is not None:
+            workload.forecasts = forecasts.censor(workload.forecasts, observation.sampled_at)
 
     def _begin(self, target: Target, observation: Observation, now: datetime) -> _Workload:
         """Start the memory of a workload with what an earlier process left of it."""
@@ -310,9 +315,12 @@ class Controller:
             mode=target.mode,
             policy=PolicyState.start(policy.standing_floor(observation, target), now),
             lead_time=lead_time.start(self.config.lead_time, kept.durations),
-            calibration=kept.calibration,
-            # Peaks at another level are no answer to the question asked now.
-            forecast=trajectory if trajectory is not None and math.isclose(trajectory.level, level) else None,
+            forecasts=Forecasts(
+                calibration=kept.calibration,
+                scores=kept.scores,
+                # Peaks at another level are no answer to the question asked now.
+                newest=trajectory if trajectory is not None and math.isclose(trajectory.level, level) else None,
+            ),
         )
 
     def _room(self) -> int:
@@ -364,7 +372,8 @@ class Controller:
 
     def _keep(self, key: TargetKey, workload: _Workload) -> None:
         if self.memory is not None:
-            self.memory.keep(key, Memory(workload.lead_time.durations, workload.calibration, workload.forecast))
+            durations, known = workload.lead_time.durations, workload.forecasts
+            self.memory.keep(key, Memory(durations, known.calibration, known.scores, known.newest))
 
     def _apply(self, target: Target, decision: Decision, state: PolicyState) -> tuple[Decision, PolicyState]:
         try:
@@ -376,8 +385,8 @@ class Controller:
 
     def _outlook(self, target: Target, workload: _Workload) -> Outlook:
         lead = _lead_time(target, workload)
-        trajectories = tuple(t for t in (workload.forecast, workload.fallback) if t is not None)
-        return Outlook(lead, trajectories, self._choose_step(lead)[1], workload.failure)
+        known = workload.forecasts
+        return Outlook(lead, known.trajectories, self._choose_step(lead)[1], workload.failure, known.champion)
 
     def _choose_step(self, lead: timedelta) -> tuple[timedelta, bool]:
         """Find the step whose forecasts still cover the lead time just before they are replaced."""
@@ -399,17 +408,6 @@ class Controller:
     def _requests(self, plan: Mapping[timedelta, Sequence[Target]], now: datetime) -> list[ForecastRequest]:
         """Load every workload's past, step by step; runs beside the tick, and touches nothing that a tick changes."""
         return [request for step, targets in plan.items() for request in self._load(targets, step, now)]
-
-    def _learn_from(self, request: ForecastRequest, workload: _Workload) -> None:
-        """Hold earlier forecasts against the past that came with a request."""
-        if workload.calibration is not None:
-            workload.calibration = calibration.resolve(
-                workload.calibration,
-                request.load,
-                end=request.origin,
-                step=request.step,
-                config=self.config.calibration,
-            )
 
     def _load(self, targets: Sequence[Target], step: timedelta, now: datetime) -> Iterable[ForecastRequest]:
         """Fetch the context and its seasons in three calls for all targets of one step."""
@@ -438,7 +436,7 @@ class Controller:
             return {}
 
     def _take_forecasts(self, now: datetime) -> None:
-        """Take what came of the call under way; whom it left without an answer gets the fallback's."""
+        """Take what came of the call under way, and forecast without the model beside it."""
         answer = self._cycle.poll(now)
         if answer is None:
             return
@@ -447,21 +445,24 @@ class Controller:
             # Not even the past was loaded in time: nobody has anything to fall back on either.
             for waiting in self._workloads.values():
                 waiting.failure = answer.failure
-        unanswered = []
+        without_model = baselines.forecast(answer.requests)
         for request in answer.requests:
             target, workload = targets.get(request.key), self._workloads.get(request.key)
             if target is None or workload is None:
                 continue
-            self._learn_from(request, workload)
             forecast = answer.forecasts.get(request.key)
-            if forecast is not None and not self._is_stale(forecast, target, workload, now):
-                self._accept(workload, target, request, forecast)
-                continue
-            missing = answer.failure or ForecastFailure.REJECTED
-            workload.failure = ForecastFailure.STALE if forecast is not None else missing
-            unanswered.append(request)
-        if unanswered:
-            self._fall_back(unanswered, targets)
+            workload.failure = None
+            if forecast is None:
+                workload.failure = answer.failure or ForecastFailure.REJECTED
+            elif self._is_stale(forecast, target, workload, now):
+                forecast, workload.failure = None, ForecastFailure.STALE
+            arrival = Arrival(
+                request, forecast, without_model[request.key], self._judged_steps(request, target, workload, now)
+            )
+            workload.forecasts = forecasts.take(
+                workload.forecasts, arrival, target=target, config=self._forecasts, now=now
+            )
+            self._keep(target.key, workload)
 
     def _is_stale(self, forecast: Forecast, target: Target, workload: _Workload, now: datetime) -> bool:
         """Whether a forecast no longer covers, on arrival, a lead time that a fresh one would cover."""
@@ -469,31 +470,12 @@ class Controller:
         steps = policy.steps_that_matter(forecast, lead, tick=self.config.policy.tick, now=now)
         return steps is None and self._choose_step(lead)[1]
 
-    def _accept(self, workload: _Workload, target: Target, request: ForecastRequest, forecast: Forecast) -> None:
-        workload.calibration = calibration.issue(
-            workload.calibration,
-            forecast,
-            policy.window_max_at(forecast, target.level),
-            level=target.level,
-            scale=calibration.load_scale(request.load),
-        )
-        offsets = calibration.offsets_for(workload.calibration, forecast, target.level)
-        workload.forecast = policy.prepare(forecast, target.level, offsets)
-        workload.failure = None
-        self._keep(target.key, workload)
-
-    def _fall_back(self, requests: Sequence[ForecastRequest], targets: Mapping[TargetKey, Target]) -> None:
-        try:
-            forecasts = self.fallback.forecast(requests)
-        except ForecastUnavailable as error:
-            logger.warning("fallback_failed", extra={"error": str(error)})
-            return
-        for request in requests:
-            forecast = forecasts.get(request.key)
-            if forecast is not None:
-                no_offset = np.zeros(forecast.prediction_length)
-                trajectory = policy.prepare(forecast, targets[request.key].level, no_offset)
-                self._workloads[request.key].fallback = trajectory
+    def _judged_steps(self, request: ForecastRequest, target: Target, workload: _Workload, now: datetime) -> int:
+        """Length of the window that decisions on this forecast look at, halfway to the next one."""
+        config = self.config
+        ahead = now - request.origin + _lead_time(target, workload) + config.policy.tick
+        steps = -(-(ahead + config.forecast_cycle.forecast_period / 2) // request.step)
+        return min(max(1, steps), history.PREDICTION_LENGTH)
 
 
 def _lead_time(target: Target, workload: _Workload) -> timedelta:

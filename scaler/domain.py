@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -56,6 +57,34 @@ class ForecastFailure(StrEnum):
     NOT_FINITE = "not_finite"
     STALE = "stale"
     INTERNAL = "internal"
+
+
+class Source(StrEnum):
+    """Who made a forecast; the first that is there serves while nothing is known of how well each does."""
+
+    MODEL = "model"
+    SEASONAL_DAY = "seasonal-day"
+    SEASONAL_WEEK = "seasonal-week"
+    DAMPED_TREND = "damped-trend"
+    PERSISTENCE = "persistence"
+
+
+SOURCE_NAMES: Final[Mapping[Source, str]] = {
+    Source.MODEL: "the model",
+    Source.SEASONAL_DAY: "yesterday's load",
+    Source.SEASONAL_WEEK: "last week's load",
+    Source.DAMPED_TREND: "a damped trend",
+    Source.PERSISTENCE: "the load as it is",
+}
+"""How each is called in a sentence."""
+
+
+class ChampionReason(StrEnum):
+    """Why the champion is who it is."""
+
+    TOO_FEW_SCORES = "TooFewScores"
+    WITHIN_MARGIN = "WithinMargin"
+    CHEAPEST = "Cheapest"
 
 
 class Mode(StrEnum):
@@ -204,7 +233,7 @@ class Forecast:
         quantile_levels: Ascending, in (0, 1). Length Q.
         quantiles: Load at each step. Shape (H, Q), non-decreasing in Q.
         window_max: Highest load within the first h steps. Shape (H, Q), non-decreasing in H and Q.
-        source: Which forecaster made it, e.g. `model` or `seasonal`.
+        source: Who made it.
     """
 
     origin: datetime
@@ -212,7 +241,7 @@ class Forecast:
     quantile_levels: tuple[float, ...]
     quantiles: FloatArray
     window_max: FloatArray
-    source: str
+    source: Source
     model_version: str = ""
 
     def __post_init__(self) -> None:
@@ -234,6 +263,23 @@ class Forecast:
         return int(self.window_max.shape[0])
 
 
+class Champion(NamedTuple):
+    """Whose forecasts serve a workload, as of its newest forecast.
+
+    Attributes:
+        since: When it last took over; None where it has served from the start.
+        cost_ratios: What each source's forecasts cost this workload in pods over what persistence's cost in the same
+            windows, by source; without those that no window was scored for yet.
+        scored_days: Time behind the champion's own score, discounted like it.
+    """
+
+    source: Source
+    reason: ChampionReason
+    since: datetime | None
+    cost_ratios: dict[str, float]
+    scored_days: float
+
+
 class Decision(NamedTuple):
     """The record of one decision: the floor, every intermediate on the way to it, and all reasons.
 
@@ -249,10 +295,12 @@ class Decision(NamedTuple):
         peak: Highest load to cover until the lead time is over, at `level`, offset included; None without any basis.
         forecast_peak: The forecast's part of `peak`, before the observed load raised it; None without a valid forecast.
         offset: Learned calibration offset inside `forecast_peak`.
-        forecast_source: `model`, `seasonal`, or None where no valid forecast stood behind the decision.
+        forecast_source: Whose forecast stood behind the decision; None where no valid one did. The champion's, unless
+            that had none to give.
         forecast_age: Now minus the forecast's origin.
         forecast_steps: h, how many steps of the forecast mattered.
         forecast_failure: Why the newest call of the forecaster gave nothing for this workload; None after a good one.
+        champion: Whose forecasts serve, and what each source's have cost; None before the first.
         n_predicted, n_reactive: Replicas that the forecast and the newest sample ask for; None where they had no say.
         n_combined, n_stabilized, n_limited: Replicas after each step that followed.
     """
@@ -274,10 +322,11 @@ class Decision(NamedTuple):
     level: float | None = None
     capacity: float | None = None
     lead_time: timedelta | None = None
-    forecast_source: str | None = None
+    forecast_source: Source | None = None
     forecast_age: timedelta | None = None
     forecast_steps: int | None = None
     forecast_failure: ForecastFailure | None = None
+    champion: Champion | None = None
     n_predicted: int | None = None
     n_reactive: int | None = None
     n_combined: int | None = None

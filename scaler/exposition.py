@@ -118,6 +118,22 @@ class Exposition:
                     key = decision.key
                     family.add_metric((key.namespace, key.kind, key.name), value)
             yield family
+        ratios = GaugeMetricFamily(
+            "ai_hpa_forecast_cost_ratio",
+            "Cost in pods of each source's forecasts over persistence's, discounted over days.",
+            labels=(*_WORKLOAD, "source"),
+        )
+        champions = GaugeMetricFamily(
+            "ai_hpa_champion", "1 for the source whose forecasts serve the workload.", labels=(*_WORKLOAD, "source")
+        )
+        for decision in decisions:
+            if (champion := decision.champion) is not None:
+                key = decision.key
+                workload = (key.namespace, key.kind, key.name)
+                champions.add_metric((*workload, champion.source.value), 1.0)
+                for source, ratio in champion.cost_ratios.items():
+                    ratios.add_metric((*workload, source), ratio)
+        yield from (ratios, champions)
         counter = CounterMetricFamily(
             "ai_hpa_reconciliations", "Decisions by what they did and why.", labels=("action", "reason")
         )

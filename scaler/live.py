@@ -86,7 +86,6 @@ class LiveParts:
     finder: Finder
     metrics: MetricsSource
     forecaster: Forecaster
-    fallback: Forecaster
     lever: Lever
     release: Release
     status: StatusBook
@@ -173,7 +172,6 @@ class LiveScaler:
             targets=_Targets(lambda: self._found),
             metrics=_Sight(parts.metrics, self.not_watched),
             forecaster=parts.forecaster,
-            fallback=parts.fallback,
             scale_target=parts.lever,
             recorder=_Recorders((parts.status, parts.exposition, self._log)),
             executor=parts.executor,

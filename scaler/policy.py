@@ -13,6 +13,7 @@ import numpy as np
 from scaler.bounded import Bounded, check_bounds
 from scaler.domain import (
     Action,
+    Champion,
     Decision,
     FloatArray,
     Forecast,
@@ -174,12 +175,14 @@ class Outlook:
         trajectories: The best first; the first that covers the lead time counts.
         lead_time_covered: A fresh forecast at the widest step still covers the lead time.
         forecast_failure: Why the newest call of the forecaster gave nothing for this workload.
+        champion: Whose forecasts serve.
     """
 
     lead_time: timedelta
     trajectories: tuple[Trajectory, ...] = ()
     lead_time_covered: bool = True
     forecast_failure: ForecastFailure | None = None
+    champion: Champion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +239,19 @@ def window_max_at(forecast: Forecast, level: float) -> FloatArray:
     return (1.0 - weight) * forecast.window_max[:, upper - 1] + weight * forecast.window_max[:, upper]
 
 
+def peaks_of(bounds: FloatArray, offsets: FloatArray) -> FloatArray:
+    """Add what was learned to the highest load forecast within the first h steps.
+
+    A window that grows cannot have a lower maximum, but offsets are learned per h and may differ.
+
+    Args:
+        bounds: Unit of the load; NaN stays. Shape (..., H).
+        offsets: Likewise.
+    """
+    peaks: FloatArray = np.maximum.accumulate(np.maximum(bounds + offsets, 0.0), axis=-1)
+    return peaks
+
+
 def prepare(forecast: Forecast, level: float, offsets: FloatArray) -> Trajectory:
     """Put a forecast and what was learned about it into the form that `decide` reads.
 
@@ -244,8 +260,7 @@ def prepare(forecast: Forecast, level: float, offsets: FloatArray) -> Trajectory
         level: Quantile level of the peak.
         offsets: Added to the peak at each h, unit of the load. Shape (H,).
     """
-    # A window that grows cannot have a lower maximum, but offsets are learned per h and may differ.
-    peaks = np.maximum.accumulate(np.maximum(window_max_at(forecast, level) + offsets, 0.0))
+    peaks = peaks_of(window_max_at(forecast, level), offsets)
     return Trajectory(
         forecast=forecast, level=level, peaks=tuple(peaks.tolist()), offsets=tuple(np.asarray(offsets).tolist())
     )
@@ -295,6 +310,14 @@ def replicas_for(load: float, capacity: float, activation_ratio: float) -> int:
     if load < activation_ratio * capacity:
         return 0
     return math.ceil(load / capacity - _ROUNDING)
+
+
+def pods_for(loads: FloatArray, target: Target, config: PolicyConfig) -> FloatArray:
+    """Pods that carry each of these loads, within the user's bounds; NaN stays."""
+    pods = np.where(
+        loads < config.activation_ratio * target.capacity, 0.0, np.ceil(loads / target.capacity - _ROUNDING)
+    )
+    return np.clip(pods, target.min_replicas, target.max_replicas)
 
 
 def recommend(load: float | None, outlook: Outlook, *, target: Target, config: PolicyConfig, now: datetime) -> _Need:
@@ -487,6 +510,7 @@ def _record(
         forecast_age=now - view.trajectory.forecast.origin if view else None,
         forecast_steps=view.steps if view else None,
         forecast_failure=outlook.forecast_failure,
+        champion=outlook.champion,
         n_predicted=need.n_predicted,
         n_reactive=need.n_reactive,
         n_combined=steps.n_combined,

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from scaler.bounded import BoundedField, DescribedField, bounded_fields, described_fields
 from scaler.calibration import CalibrationConfig
+from scaler.champion import ChampionConfig
 from scaler.controller import ControllerConfig
 from scaler.forecast_cycle import ForecastCycleConfig
 from scaler.lead_time import LeadTimeConfig
@@ -32,6 +33,7 @@ _SECTIONS: Final = {
     "forecast_cycle": ("Forecasts", ForecastCycleConfig),
     "lead_time": ("Lead time", LeadTimeConfig),
     "calibration": ("Calibration", CalibrationConfig),
+    "champion": ("Champion", ChampionConfig),
 }
 _ALL: Final = (
     *_SECTIONS.values(),

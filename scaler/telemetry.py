@@ -10,9 +10,9 @@ from typing import Any, Final, TextIO, TypeAlias, get_type_hints
 
 import orjson
 
-from scaler.domain import Decision
+from scaler.domain import Champion, Decision
 
-JsonValue: TypeAlias = str | int | float | bool | list[str] | None
+JsonValue: TypeAlias = str | int | float | bool | list[str] | dict[str, Any] | None
 
 ROWS: Final = "rows"  # the `extra` of a record that stands for several lines, one for each of these mappings
 
@@ -33,7 +33,14 @@ def decision_row(decision: Decision) -> dict[str, JsonValue]:
     for name in _DURATIONS:
         duration: timedelta | None = getattr(decision, name)
         row[f"{name}_seconds"] = duration.total_seconds() if duration is not None else None
+    if decision.champion is not None:
+        row["champion"] = _champion(decision.champion)
     return row
+
+
+def _champion(champion: Champion) -> dict[str, JsonValue]:
+    since = champion.since.isoformat() if champion.since is not None else None
+    return champion._asdict() | {"since": since}
 
 
 class JsonFormatter(logging.Formatter):
@@ -97,4 +104,6 @@ def _pairs(row: Mapping[str, object]) -> Iterator[str]:
 def _short(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ",".join(f"{name}:{_short(entry)}" for name, entry in value.items() if entry is not None)
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)

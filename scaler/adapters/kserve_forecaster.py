@@ -16,9 +16,16 @@ from tenacity import nap
 from scaler.adapters.forecast_contract import CONTRACT, EARLIEST_CLOCK, TensorContract
 from scaler.adapters.v2_client import RequestRefused, V2Client
 from scaler.adapters.v2_tensors import InferResponse, Tensor
-from scaler.domain import FloatArray, Forecast, ForecastFailure, ForecastRequest, ForecastUnavailable, TargetKey
+from scaler.domain import (
+    FloatArray,
+    Forecast,
+    ForecastFailure,
+    ForecastRequest,
+    ForecastUnavailable,
+    Source,
+    TargetKey,
+)
 
-SOURCE: Final = "model"
 MAX_ROWS_PER_CALL: Final = 1000  # 10 MB with the longest history
 MAX_SPLITS: Final = 32  # finds three bad workloads in a thousand; a server that refuses all gets 64 small calls more
 TOLERANCE_RATIO: Final = 1e-5  # FP32 rounding, as a share of the row's highest value
@@ -223,7 +230,7 @@ def _check(
             quantile_levels=CONTRACT.quantile_levels,
             quantiles=quantiles[row],
             window_max=window_max[row],
-            source=SOURCE,
+            source=Source.MODEL,
             model_version=str(response.parameters.get("model_version") or ""),
         )
         for row, request in enumerate(batch)

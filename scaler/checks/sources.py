@@ -89,7 +89,7 @@ def check_forecaster(facts: ForecasterFacts | None, *, model: str) -> tuple[Find
     """
     check = "forecaster"
     if facts is None:
-        message = "not looked at; name it with --forecaster-url. Without one floors follow the seasonal table and load"
+        message = "not looked at; name it with --forecaster-url. Without one floors follow yesterday's load and today's"
         return (warning(check, message, "ai-hpa check --forecaster-url http://forecaster.ai-hpa"),)
     if facts.failure is None:
         return (ok(check, f"{facts.url} serves {model} as the contract says"),)

@@ -148,6 +148,8 @@ def _component(record: Record, component: ComponentRecord, now: datetime) -> Ite
         yield f"Note: {note}"
     if component.trajectory is not None:
         yield from _forecast(component.trajectory, component, now)
+    if served := sentences.champion(component):
+        yield served
 
 
 def _forecast(trajectory: Trajectory, component: ComponentRecord, now: datetime) -> Iterator[str]:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from scaler.domain import Mode, Reason
+from scaler.domain import Champion, Mode, Reason
 from scaler.kube.api import Json, json_map, json_maps
 from scaler.kube.objects import ObjectRef, PredictiveScalerObject, time_of
-from scaler.kube.predictive_scaler import memory_from_json
+from scaler.kube.predictive_scaler import champion_from_json, memory_from_json
 from scaler.policy import Trajectory
 
 ACTIVE: Final = "Active"
@@ -84,6 +84,7 @@ class ComponentRecord:
     forecast_peak: float | None
     level: float | None
     forecast_source: str
+    champion: Champion | None
     lead_time: LeadTimeRecord
     reason: str
     reasons: tuple[str, ...]
@@ -174,6 +175,7 @@ def _component(item: Json) -> ComponentRecord:
         forecast_peak=_float(item.get("forecastPeak")),
         level=_float(item.get("level")),
         forecast_source=_text(item.get("forecastSource")),
+        champion=champion_from_json(item.get("champion")),
         lead_time=_lead_time(item.get("leadTime")),
         reason=_text(item.get("reason")),
         reasons=tuple(_text(r) for r in reasons) if isinstance(reasons, list) else (),

@@ -22,7 +22,6 @@ from scaler.adapters.metrics_server import MetricsServerLoads
 from scaler.adapters.observer import LoadSource, Observer, PodLoads
 from scaler.adapters.prometheus import PrometheusClient, PrometheusLoads, connection_of
 from scaler.adapters.promql import Preset
-from scaler.adapters.seasonal import SeasonalForecaster
 from scaler.cli.beside import BesideExecutor
 from scaler.cli.exits import EXIT_BAD_INPUT, EXIT_NO_CLUSTER, fail
 from scaler.cli.session import now
@@ -205,7 +204,6 @@ class Process:
                     host=self._live.forecaster_host,
                     deadline=self._config.forecast_cycle.forecast_deadline,
                 ),
-                fallback=SeasonalForecaster(),
                 lever=actuator,
                 release=Releaser(api, cluster, held=held, events=self._events),
                 status=status,

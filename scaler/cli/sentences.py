@@ -11,7 +11,7 @@ from typing import Final
 
 from scaler.cli import words
 from scaler.cli.record import ComponentRecord, ConditionRecord, Record
-from scaler.domain import Mode, Reason
+from scaler.domain import SOURCE_NAMES, Champion, ChampionReason, Mode, Reason, Source
 from scaler.targets.workload import RefusalReason
 
 # What settled the floor. {low} and {high} are the bounds, {floor} the floor, as counts of pods.
@@ -80,6 +80,13 @@ ON_THE_WAY: Final[Mapping[Reason, str]] = {
     Reason.LEAD_TIME_TOO_LONG: "new pods take longer to be ready than any forecast reaches, which faster starts mend",
     Reason.CLUSTER_LIMIT: "the cluster's limit on all floors together cut it",
     Reason.TARGET_UNAVAILABLE: "it could not be written, and is tried again",
+}
+
+# Why the champion serves; {source} is what it is called.
+CROWNED: Final[Mapping[ChampionReason, str]] = {
+    ChampionReason.CHEAPEST: "Forecasts by {source} serve: none have cost less here",
+    ChampionReason.WITHIN_MARGIN: "Forecasts by {source} serve: another's have cost less, by too little for a change",
+    ChampionReason.TOO_FEW_SCORES: "Forecasts by {source} serve until those of others have been scored for a day",
 }
 
 # What to do about a workload that is left alone; the condition's own message says what was found.
@@ -201,10 +208,28 @@ def _load(component: ComponentRecord) -> Iterator[str]:
     ahead = component.lead_time.p90_seconds
     over = f"over the next {words.duration(ahead)}, which is how long new pods take" if ahead is not None else "soon"
     chance = f", with {words.percent(component.level)} certainty" if component.level is not None else ""
-    source = {"model": "The model", "seasonal": "The seasonal table (the model's stand-in)"}.get(
-        component.forecast_source, "The forecast"
+    by = f"Going by {_called(component.forecast_source)}, " if component.forecast_source else ""
+    yield f"{by}at most {words.amount(component.forecast_peak, metric)} is to be expected {over}{chance}."
+
+
+def champion(component: ComponentRecord) -> str:
+    """Say whose forecasts serve, and why; empty before the first."""
+    champion = component.champion
+    if champion is None:
+        return ""
+    ratios = sorted(champion.cost_ratios.items(), key=lambda item: item[1])
+    costs = ", ".join(f"{_called(source)} {ratio:.2f}" for source, ratio in ratios)
+    return f"{CROWNED[champion.reason].format(source=_called(champion.source))}{_scored(champion)}" + (
+        f" Cost in pods over that of the load as it is: {costs}." if costs else ""
     )
-    yield f"{source} expects at most {words.amount(component.forecast_peak, metric)} {over}{chance}."
+
+
+def _scored(champion: Champion) -> str:
+    return f" ({words.duration(champion.scored_days * 86_400)} scored)." if champion.scored_days > 0 else "."
+
+
+def _called(source: str) -> str:
+    return SOURCE_NAMES[Source(source)] if source in set(Source) else source
 
 
 def _arithmetic(component: ComponentRecord) -> Iterator[str]:

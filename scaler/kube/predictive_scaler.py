@@ -18,9 +18,11 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from scaler.calibration import CalibrationState
+from scaler.calibration import SOURCES, CalibrationState
+from scaler.champion import Scores
 from scaler.controller import Memory
-from scaler.domain import Forecast, TargetKey
+from scaler.domain import Champion, ChampionReason, Forecast, Source, TargetKey
+from scaler.history import PREDICTION_LENGTH
 from scaler.kube.api import Json, json_map, json_maps
 from scaler.kube.objects import ObjectRef, PredictiveScalerObject, time_of
 from scaler.kube.resources import PREDICTIVE_SCALERS, Resource
@@ -31,6 +33,8 @@ RESTORE_FIELDS: Final = "ai-hpa.dev/restore-fields"
 CREATED_BY: Final = "ai-hpa.dev/created-by"
 CREATED_BY_SCALER: Final = "scaler"
 SIGNIFICANT_DIGITS: Final = 4
+# Numbers of steps whose learned offsets are kept; those between lie on the line.
+OFFSET_KNOTS: Final = (1, 2, 5, 10, 20, PREDICTION_LENGTH)
 # Fields that were given back and may be taken again; enough for a rollback among the newest revisions.
 RELEASED_KEPT: Final = 8
 # Every record is looked at in every tick, and hardly any changes.
@@ -132,21 +136,15 @@ def memory_to_json(memory: Memory) -> Json:
     """Write what was learned; numbers keep four digits, and forecasts still to come true are left out."""
     written: Json = {"durationsSeconds": [_rounded(d.total_seconds()) for d in memory.durations]}
     if memory.calibration is not None:
-        state = memory.calibration
-        written["calibration"] = {
-            "source": state.source,
-            # In full: learning starts anew at any other level.
-            "level": state.level,
-            "scale": _rounded(state.scale),
-            "offsets": [_rounded(value) for value in state.offsets.tolist()],
-        }
+        written["calibration"] = _calibration_to_json(memory.calibration)
+        written["scores"] = _scores_to_json(memory.scores)
     if memory.trajectory is not None:
         trajectory, forecast = memory.trajectory, memory.trajectory.forecast
         written["trajectory"] = {
             "origin": rfc3339(forecast.origin),
             "stepSeconds": forecast.step.total_seconds(),
             "level": trajectory.level,
-            "source": forecast.source,
+            "source": forecast.source.value,
             "modelVersion": forecast.model_version,
             "peaks": [_rounded(value) for value in trajectory.peaks],
             "offsets": [_rounded(value) for value in trajectory.offsets],
@@ -161,10 +159,27 @@ def memory_from_json(value: object) -> Memory | None:
     memory = Memory(
         durations=durations if durations is not None else (),
         calibration=_part(_calibration, written.get("calibration")),
+        scores=_part(_scores, written.get("scores")) or Scores(),
         trajectory=_part(_trajectory, written.get("trajectory")),
     )
     nothing = not memory.durations and memory.calibration is None and memory.trajectory is None
     return None if nothing else memory
+
+
+def champion_to_json(champion: Champion) -> Json:
+    """Write whose forecasts serve, and what each source's have cost."""
+    written: Json = {
+        "source": champion.source.value,
+        "reason": champion.reason.value,
+        "scoredDays": rounded(champion.scored_days),
+        "costRatios": {source: rounded(ratio) for source, ratio in champion.cost_ratios.items()},
+    }
+    return written if champion.since is None else written | {"since": rfc3339(champion.since)}
+
+
+def champion_from_json(value: object) -> Champion | None:
+    """Read whose forecasts serve; None where it is missing, or not what the scaler writes."""
+    return _part(_champion, value)
 
 
 def component_of(key: TargetKey, reference: ObjectRef) -> str:
@@ -271,16 +286,75 @@ def _durations(value: object) -> tuple[timedelta, ...]:
     return tuple(timedelta(seconds=seconds) for seconds in _numbers(value, most=_LONGEST.total_seconds()) if seconds)
 
 
+def _calibration_to_json(state: CalibrationState) -> Json:
+    at = [knot - 1 for knot in OFFSET_KNOTS]
+    return {
+        # In full: learning starts anew at any other level.
+        "level": state.level,
+        "scale": _rounded(state.scale),
+        "offsets": {
+            source.value: [_rounded(value) for value in row[at].tolist()]
+            for source, row in zip(SOURCES, state.offsets, strict=True)
+            if math.isfinite(row[0])
+        },
+    }
+
+
 def _calibration(value: object) -> CalibrationState:
     written = json_map(value)
-    offsets = _numbers(written.get("offsets"), least=-math.inf)
-    if not offsets:
+    kept = json_map(written.get("offsets"))
+    if not kept:
         raise _Broken("offsets")
-    return CalibrationState(
-        source=_word(written.get("source")),
-        level=_level(written.get("level")),
-        offsets=np.array(offsets),
-        scale=_number(written.get("scale")),
+    offsets = np.full((len(SOURCES), PREDICTION_LENGTH), np.nan)
+    for source, row in kept.items():
+        values = _numbers(row, least=-math.inf)
+        if len(values) != len(OFFSET_KNOTS):
+            raise _Broken("offsets")
+        steps = np.arange(1, PREDICTION_LENGTH + 1)
+        offsets[SOURCES.index(Source(source))] = np.interp(steps, OFFSET_KNOTS, values)
+    return CalibrationState(level=_level(written.get("level")), offsets=offsets, scale=_number(written.get("scale")))
+
+
+def _scores_to_json(scores: Scores) -> Json:
+    written: Json = {
+        "champion": scores.champion.value,
+        "sources": {
+            source.value: {"cost": _rounded(cost), "reference": _rounded(reference), "seconds": round(seconds)}
+            for source, cost, reference, seconds in zip(
+                SOURCES, scores.costs.tolist(), scores.references.tolist(), scores.seconds.tolist(), strict=True
+            )
+            if seconds
+        },
+    }
+    times = (("since", scores.since), ("scoredAt", scores.scored_at))
+    return written | {name: rfc3339(moment) for name, moment in times if moment is not None}
+
+
+def _scores(value: object) -> Scores:
+    written = json_map(value)
+    table = np.zeros((3, len(SOURCES)))
+    for source, entry in json_map(written.get("sources")).items():
+        numbers = json_map(entry)
+        table[:, SOURCES.index(Source(source))] = [_number(numbers.get(n)) for n in ("cost", "reference", "seconds")]
+    return Scores(
+        costs=table[0],
+        references=table[1],
+        seconds=table[2],
+        scored_at=time_of(written.get("scoredAt")),
+        champion=Source(_word(written.get("champion"))),
+        since=time_of(written.get("since")),
+    )
+
+
+def _champion(value: object) -> Champion:
+    written = json_map(value)
+    ratios = {name: _number(ratio) for name, ratio in json_map(written.get("costRatios")).items()}
+    return Champion(
+        source=Source(_word(written.get("source"))),
+        reason=ChampionReason(_word(written.get("reason"))),
+        since=time_of(written.get("since")),
+        cost_ratios=ratios,
+        scored_days=_number(written.get("scoredDays")),
     )
 
 
@@ -298,7 +372,7 @@ def _trajectory(value: object) -> Trajectory:
         quantile_levels=(level,),
         quantiles=np.array(peaks)[:, np.newaxis],  # (H, 1)
         window_max=np.array(peaks)[:, np.newaxis],  # (H, 1)
-        source=_word(written.get("source")),
+        source=Source(_word(written.get("source"))),
         model_version=str(written.get("modelVersion") or ""),
     )
     return Trajectory(forecast=forecast, level=level, peaks=peaks, offsets=offsets)

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from scaler.adapters.seasonal import SeasonalForecaster
 from scaler.controller import Controller, ControllerConfig, Forecaster
 from scaler.domain import Decision, FloatArray, Mode, Target, TargetKey
 from scaler.replay.cluster import SimulatedCluster, serve
@@ -100,7 +99,7 @@ def replay(
     Args:
         plan: The trace and its window.
         settings: Everything else.
-        forecaster: What AI-HPA asks; the seasonal table stands behind it.
+        forecaster: What AI-HPA asks.
         config: Of the controller; None takes the shipped one.
         progress: Told the simulated time about every half hour of it.
 
@@ -171,7 +170,6 @@ def _ai_hpa(
         targets=_OneTarget(target),
         metrics=simulated,
         forecaster=forecaster,
-        fallback=SeasonalForecaster(),
         scale_target=simulated,
         recorder=recorder,
         executor=forecaster.executor,

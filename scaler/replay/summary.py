@@ -6,6 +6,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
+from scaler.domain import SOURCE_NAMES
 from scaler.replay.result import Policy, ReplayResult
 from scaler.replay.traces import EPOCH
 
@@ -29,8 +30,8 @@ def verdict(result: ReplayResult) -> str:
 def sources(result: ReplayResult) -> str:
     """Say which share of the decisions stood on which forecasts."""
     shares = result.forecast_sources()
-    named = {"model": "the model", "seasonal": "the seasonal table", "none": "no forecast"}
-    return ", ".join(f"{shares.get(source, 0.0):.1%} on {name}" for source, name in named.items())
+    named = {source.value: name for source, name in SOURCE_NAMES.items()}
+    return ", ".join(f"{share:.1%} on {named.get(source, 'no forecast')}" for source, share in shares.items())
 
 
 def fallback_warning(result: ReplayResult) -> str | None:

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Final, TypeAlias, TypeVar
 
 from scaler.controller import Memory
-from scaler.domain import Action, Decision, Mode, TargetKey
+from scaler.domain import Action, Champion, Decision, Mode, TargetKey
 from scaler.kube.api import Json, KubeError, ServerBusy, Unreachable
 from scaler.kube.events import EventType
 from scaler.kube.objects import ObjectRef
@@ -24,7 +24,17 @@ from scaler.kube.resources import PREDICTIVE_SCALERS
 from scaler.targets.actuator import Trouble
 from scaler.targets.fields import EventPort, NotLeader, ObjectApi, ScalerView, ensure_scaler, leading
 from scaler.targets.stages import Stages
-from scaler.targets.status import Account, Part, Visible, change_message, looks_alike, status_of, visible, visible_in
+from scaler.targets.status import (
+    Account,
+    Part,
+    Visible,
+    champion_message,
+    change_message,
+    looks_alike,
+    status_of,
+    visible,
+    visible_in,
+)
 from scaler.targets.workload import Discovered, Refusal, Workload
 
 # A status that is refused is tried again after this long: what refuses it seldom changes faster.
@@ -117,6 +127,7 @@ class StatusRecorder:
         self._memories: dict[TargetKey, Memory] = {}
         self._last_changes: dict[TargetKey, Json] = {}
         self._changes: list[Decision] = []
+        self._crowned: list[tuple[Decision, str]] = []
         self._told: dict[tuple[_Name, TargetKey], tuple[str, str]] = {}
         self._shown: dict[_Name, Visible] = {}
         self._compared: dict[_Name, _Comparison] = {}
@@ -126,7 +137,10 @@ class StatusRecorder:
 
     def record(self, decision: Decision) -> None:
         """Keep one decision for the next flush."""
+        before = self._decisions.get(decision.key)
         self._decisions[decision.key] = decision
+        if before is not None and before.champion is not decision.champion:
+            self._note_champion(before.champion, decision)
         if decision.action is Action.NONE:
             return
         self._last_changes[decision.key] = {
@@ -137,6 +151,11 @@ class StatusRecorder:
         }
         if decision.mode is Mode.ON:
             self._changes.append(decision)
+
+    def _note_champion(self, before: Champion | None, decision: Decision) -> None:
+        champion = decision.champion
+        if before is not None and champion is not None and champion.source is not before.source:
+            self._crowned.append((decision, champion_message(before, champion)))
 
     def keep(self, key: TargetKey, memory: Memory) -> None:
         """Keep what was learned for the next flush."""
@@ -166,10 +185,13 @@ class StatusRecorder:
         self._forget(discovered)
         subjects = self._subjects(discovered)
         changes, self._changes = self._changes, []
+        crowned, self._crowned = self._crowned, []
         if not self._held():
             return 0
         for decision in changes:
             self._tell_change(decision, now)
+        for decision, message in crowned:
+            self._tell_champion(decision, message, now)
         for subject in subjects:
             self._tell_refusals(subject, now)
         written = 0
@@ -286,6 +308,11 @@ class StatusRecorder:
         if workload is not None:
             reason = "ScaledUp" if decision.action is Action.SCALE_UP else "ScaledDown"
             self._emit(workload, EventType.NORMAL, reason, change_message(decision, workload.metric), now)
+
+    def _tell_champion(self, decision: Decision, message: str, now: datetime) -> None:
+        workload = self._sources.workload(decision.key)
+        if workload is not None:
+            self._emit(workload, EventType.NORMAL, "ChampionChanged", message, now)
 
     def _tell_refusals(self, subject: _Subject, now: datetime) -> None:
         """Tell each refusal once: to the log, and by an event unless an earlier process left it in status already."""

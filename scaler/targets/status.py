@@ -10,11 +10,12 @@ from statistics import median
 from typing import Final, TypeAlias
 
 from scaler.controller import Memory
-from scaler.domain import Decision, Mode, Reason
+from scaler.domain import Champion, Decision, Mode, Reason
 from scaler.kube.api import Json
 from scaler.kube.objects import Component, PredictiveScalerObject
 from scaler.kube.predictive_scaler import (
     Condition,
+    champion_to_json,
     component_of,
     component_statuses,
     conditions_to_json,
@@ -184,6 +185,12 @@ def change_message(decision: Decision, metric: str) -> str:
     return f"{change} ({decision.reason.value}): {', '.join(why)} [{metric}]"
 
 
+def champion_message(before: Champion, champion: Champion) -> str:
+    """Say in one sentence why another source serves."""
+    costs = ", ".join(f"{source} {ratio:.2f}" for source, ratio in champion.cost_ratios.items())
+    return f"forecasts of {champion.source} serve in place of {before.source}: cost over persistence's {costs}"
+
+
 def _active(account: Account) -> Condition:
     if account.refusals:
         first = account.refusals[0]
@@ -279,6 +286,7 @@ def _decided(decision: Decision) -> Json:
         "forecastPeak": rounded(decision.forecast_peak),
         "level": decision.level,
         "forecastSource": decision.forecast_source,
+        "champion": champion_to_json(decision.champion) if decision.champion is not None else None,
         "reason": decision.reason.value,
         "reasons": [reason.value for reason in decision.reasons],
     }

@@ -19,7 +19,6 @@ import pytest
 
 from scaler.adapters.forecast_contract import CONTRACT
 from scaler.adapters.kserve_forecaster import KServeForecaster
-from scaler.adapters.seasonal import SeasonalForecaster
 from scaler.adapters.v2_client import InvalidEndpoint
 from scaler.controller import Controller
 from scaler.domain import (
@@ -565,13 +564,13 @@ class World:
 def test_the_floor_stays_while_the_last_valid_forecast_covers_the_lead_time(
     behaviour: Behaviour | None, cause: ForecastFailure
 ) -> None:
-    """One good forecast of 10 pods, then failures, at a load of 2: 30 steps of a minute cover a lead of 2 minutes
-    until minute 27 or so; before that nothing may be lowered, and after it the load alone decides."""
+    """One good forecast of 10 pods, then failures, at a load of 2 pods: 30 steps of a minute cover a lead of 2 minutes
+    until minute 27 or so; before that nothing may be lowered, and after it the damped trend of the load decides."""
     key = TargetKey("default", "Deployment", "web")
     target = Target(
         key, min_replicas=1, max_replicas=20, capacity=1.0, mode=Mode.ON, lead_time=2 * MINUTE, only_scaler=True
     )
-    world = World(target, load=2.0, floor=2)
+    world = World(target, load=1.9, floor=2)
     failing = [] if behaviour is None else [behaviour]
     time = FakeTime()
     with (
@@ -587,7 +586,6 @@ def test_the_floor_stays_while_the_last_valid_forecast_covers_the_lead_time(
             targets=world,
             metrics=world,
             forecaster=forecaster,
-            fallback=SeasonalForecaster(),
             scale_target=world,
             recorder=world,
             executor=InlineExecutor(),
@@ -602,5 +600,5 @@ def test_the_floor_stays_while_the_last_valid_forecast_covers_the_lead_time(
     assert {decision.forecast_source for decision in covered} == {"model"}
     assert covered[-1].forecast_failure is cause
     assert {(decision.floor, decision.forecast_source, decision.forecast_failure) for decision in after} == {
-        (2, None, cause)
+        (2, "damped-trend", cause)
     }

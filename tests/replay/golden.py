@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from scaler.domain import Decision, Forecast, ForecastFailure, ForecastRequest, ForecastUnavailable, TargetKey
+from scaler.domain import Decision, Forecast, ForecastFailure, ForecastRequest, ForecastUnavailable, Source, TargetKey
 from scaler.replay.plan import ReplayPlan
 from scaler.replay.result import ReplaySettings
 from scaler.replay.run import replay
@@ -52,7 +52,7 @@ def _forecast(request: ForecastRequest) -> Forecast:
         quantile_levels=LEVELS,
         quantiles=quantiles,
         window_max=np.maximum.accumulate(quantiles, axis=0),
-        source="model",
+        source=Source.MODEL,
     )
 
 

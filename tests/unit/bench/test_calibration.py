@@ -9,16 +9,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.calibration import Issued, Score, calibrated, forecasts_of, main, scores_of, summary_of
+from bench.calibration import (
+    ChampionScore,
+    Issued,
+    Learned,
+    Score,
+    champion_score_of,
+    champion_summary_of,
+    forecasts_of,
+    learn,
+    main,
+    request_of,
+    score_of,
+    summary_of,
+)
 from predictor_model.features import HORIZON
 from predictor_model.graph import MODEL_FILE, SHIPPED_WEIGHTS, Graph, load_graph
 from predictor_model.metrics import LEVELS
 from predictor_model.scoring import COVERAGE_LEVELS, REPLICA_STEPS
 from predictor_model.traces import Trace
-from scaler.calibration import CalibrationConfig
+from scaler import baselines
+from scaler.calibration import SOURCES, CalibrationConfig
+from scaler.domain import Source
+from scaler.forecasts import ForecastsConfig
 from tests.unit.predictor.loads import daily_load
 
-CONFIG = CalibrationConfig()
+CONFIG = ForecastsConfig()
+CONTEXT = 8
+MODEL, PERSISTENCE = SOURCES.index(Source.MODEL), SOURCES.index(Source.PERSISTENCE)
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +50,14 @@ def trace(values: np.ndarray) -> Trace:
 
 def issued_at(origins: int, bound: float, truth: float) -> Issued:
     """Forecasts of one bound, for every window, of a load that is always the same."""
+    load = trace(np.full(origins + 2 * HORIZON, truth))
+    numbers = np.arange(HORIZON, HORIZON + origins)
+    requests = tuple(request_of(load, load.values.astype(np.float64), number, CONTEXT) for number in numbers.tolist())
     return Issued(
-        trace=trace(np.full(origins + 2 * HORIZON, truth)),
-        origins=np.arange(HORIZON, HORIZON + origins),
+        trace=load,
+        origins=numbers,
+        requests=requests,
+        without_model=baselines.forecast(requests),
         highest=np.full((origins, HORIZON, len(LEVELS)), bound),
         truth=np.full((origins, HORIZON), truth),
         busy=np.arange(origins) < origins // 2,
@@ -51,25 +74,56 @@ def test_no_bound_changes_with_what_comes_after_it(graph: Graph) -> None:
     for load in (values, changed):
         issued = forecasts_of(trace(load), graph)
         assert issued is not None
-        bounds.append(calibrated(issued, 0.9, CONFIG, graph.context_length)[issued.origins <= cut])
-    np.testing.assert_allclose(bounds[0], bounds[1], rtol=1e-5)
+        learned = learn(issued, 0.9, 5, CONFIG)
+        bounds.append(np.column_stack([learned.bounds, learned.peaks, learned.champions])[issued.origins <= cut])
+    # Capacity is a share of the whole series, and decides who is champion.
+    np.testing.assert_allclose(bounds[0][:, :-1], bounds[1][:, :-1], rtol=1e-5)
 
 
 def test_a_bound_that_is_always_missed_rises_and_one_that_never_is_falls() -> None:
     low, high = issued_at(60, 9.0, 10.0), issued_at(60, 12.0, 10.0)
-    assert calibrated(low, 0.9, CONFIG, 8)[0, 4] == 9.0
-    assert calibrated(low, 0.9, CONFIG, 8)[-1, 4] > 9.1
-    assert calibrated(high, 0.9, CONFIG, 8)[-1, 4] < 12.0
-    np.testing.assert_array_equal(calibrated(low, 0.9, replace(CONFIG, calibration_rate=0.0), 8), 9.0)
+    assert learn(low, 0.9, 5, CONFIG).bounds[0] == 9.0
+    assert learn(low, 0.9, 5, CONFIG).bounds[-1] > 9.1
+    assert learn(high, 0.9, 5, CONFIG).bounds[-1] < 12.0
+    still = replace(CONFIG, calibration=CalibrationConfig(calibration_rate=0.0))
+    np.testing.assert_array_equal(learn(low, 0.9, 5, still).bounds, 9.0)
 
 
 def test_bounds_are_scored_in_windows_busy_windows_and_pods() -> None:
     issued = issued_at(8, 0.0, 10.0)
-    bounds = np.full((8, HORIZON), 8.0)  # two pods short
+    bounds = np.full(8, 8.0)  # two pods short
     bounds[:4] = 13.0  # three pods spare, in the busy half
-    first = scores_of(issued, 0.9, bounds)[0]
-    assert (first.step, first.covered, first.covered_busy) == (REPLICA_STEPS[0], 0.5, 1.0)
+    first = score_of(issued, 0.9, 5, bounds)
+    assert (first.step, first.covered, first.covered_busy) == (5, 0.5, 1.0)
     assert first.cost == pytest.approx((4 * 3 * 0.1 + 4 * 2 * 0.9) / 8)
+
+
+def test_who_served_is_scored_after_the_first_day_against_everybody_alone() -> None:
+    issued = issued_at(400, 12.0, 10.0)  # at 300 s a day is 288 of them, of which the first 30 are context
+    later = issued.origins >= 288
+    peaks = np.full((400, len(SOURCES)), np.nan)
+    peaks[:, MODEL], peaks[:, PERSISTENCE] = 12.0, 9.0
+    champions = np.where(np.arange(400) % 2, MODEL, PERSISTENCE)
+    score = champion_score_of(issued, 0.9, 5, Learned(peaks[:, MODEL], peaks, champions))
+    assert score.costs["persistence"] == pytest.approx(0.9)
+    assert score.costs["model"] == score.costs["seasonal-day"] == score.best == pytest.approx(0.2)
+    share = champions[later].tolist().count(MODEL) / later.sum()
+    assert score.cost == pytest.approx(share * 0.2 + (1 - share) * 0.9)
+    assert score.served["model"] == pytest.approx(share)
+
+
+def test_the_champions_summary_holds_cost_against_the_best_in_hindsight_and_the_model() -> None:
+    sources = {source.value: 4.0 for source in SOURCES}
+    scores = [
+        ChampionScore(name, step, level, cost, sources | {"model": model, "persistence": 2.0}, sources)
+        for step in REPLICA_STEPS
+        for level in COVERAGE_LEVELS
+        for name, cost, model in (("steady", 2.0, 4.0), ("wild", 8.0, 4.0))
+    ]
+    row = champion_summary_of(scores)[0]
+    assert (row["over_best"], row["over_best_worst"], row["worst_series"]) == (pytest.approx(2.0), 4.0, "wild")
+    assert (row["over_model"], row["over_model_worst"]) == (pytest.approx(1.0), 2.0)
+    assert row["best"] == {"persistence": 2} | {s.value: 0 for s in SOURCES if s is not Source.PERSISTENCE}
 
 
 def test_the_summary_names_the_lowest_series_and_what_learning_costs() -> None:
@@ -102,4 +156,5 @@ def test_the_command_measures_series_of_a_week(
     assert said in captured.out + captured.err
     assert out.exists() == (status == 0)
     if status == 0:
-        assert len(json.loads(out.read_text())["summary"]) == len(REPLICA_STEPS) * len(COVERAGE_LEVELS)
+        written = json.loads(out.read_text())
+        assert len(written["summary"]) == len(written["champion"]) == len(REPLICA_STEPS) * len(COVERAGE_LEVELS)

@@ -9,7 +9,7 @@ from typer.testing import Result
 from scaler.cli import sentences, session, words
 from scaler.cli.explain import explain_command, lines
 from scaler.cli.record import ComponentRecord, Record, record_of
-from scaler.domain import Mode, Reason
+from scaler.domain import ChampionReason, Mode, Reason
 from scaler.kube.api import Forbidden, Json
 from scaler.kube.objects import predictive_scaler_object
 from scaler.kube.resources import EVENTS, Resource
@@ -45,7 +45,7 @@ def told(explained: Record) -> list[str]:
 def test_the_paragraph_says_load_forecast_lead_time_capacity_and_rule() -> None:
     assert sentences.paragraph(record(), one()) == (
         "Deployment web has a floor of 4 pods. 2 of 3 pods are ready. Its load is 0.412 cores now. "
-        "The model expects at most 0.63 cores over the next 41 s, which is how long new pods take, "
+        "Going by the model, at most 0.63 cores is to be expected over the next 41 s, which is how long new pods take, "
         "with 98 % certainty. "
         "One pod carries 0.18 cores (90 % of the CPU limit (200m)). The higher of both asks for 4 pods. "
         "Nothing held it back: 4 is what this load asks for."
@@ -85,6 +85,36 @@ def test_the_rule_names_the_number_that_settled_it(reason: Reason, number: str) 
     assert number in sentences.settled(reason.value, one())
 
 
+@pytest.mark.parametrize("reason", list(ChampionReason))
+def test_who_serves_is_said_with_the_costs_of_all(reason: ChampionReason) -> None:
+    ratios = {"persistence": 1.0, "model": 1.312, "damped-trend": 0.9}
+    champion = {"source": "damped-trend", "reason": reason.value, "scoredDays": 3.0, "costRatios": ratios}
+    sentence = sentences.champion(one(champion=champion))
+    assert sentence.startswith("Forecasts by a damped trend serve")
+    assert "(3 d scored)." in sentence
+    assert sentence.endswith("a damped trend 0.90, the load as it is 1.00, the model 1.31.")
+    assert sentence in told(record(champion=champion))
+    assert "{" not in sentence
+
+
+@pytest.mark.parametrize(
+    "champion",
+    [
+        pytest.param(None, id="none yet"),
+        pytest.param({"source": "crystal ball", "reason": "Cheapest", "scoredDays": 1}, id="of a newer scaler"),
+    ],
+)
+def test_nothing_is_said_of_a_champion_that_is_not_known(champion: Json | None) -> None:
+    assert not sentences.champion(one(champion=champion))
+
+
+def test_a_champion_without_scores_serves_until_there_are_some() -> None:
+    champion = {"source": "model", "reason": "TooFewScores", "scoredDays": 0}
+    assert sentences.champion(one(champion=champion)) == (
+        "Forecasts by the model serve until those of others have been scored for a day."
+    )
+
+
 @pytest.mark.parametrize("reason", list(RefusalReason))
 def test_every_refusal_comes_with_what_to_do(reason: RefusalReason) -> None:
     refused = record(conditions=(condition("Active", "False", reason.value, "because"),)).conditions[0]
@@ -107,12 +137,16 @@ def test_a_reason_of_a_newer_scaler_is_passed_on_as_it_is() -> None:
     ("parts", "present", "absent"),
     [
         pytest.param({"load": None}, "There is no fresh measurement of its load.", "Its load is", id="blind"),
-        pytest.param({"forecastPeak": None}, "That asks for 3 pods.", "expects at most", id="no forecast"),
-        pytest.param({"forecastSource": "seasonal"}, "The seasonal table", "The model", id="fallback"),
+        pytest.param({"forecastPeak": None}, "That asks for 3 pods.", "at most", id="no forecast"),
+        pytest.param(
+            {"forecastSource": "seasonal-day"}, "Going by yesterday's load, at most", "the model", id="stand-in"
+        ),
         pytest.param({"capacity": None}, "Nothing held it back", "One pod carries", id="no capacity"),
         pytest.param({"floor": None}, "has no floor yet", "a floor of", id="no floor"),
         pytest.param({"level": None}, "how long new pods take.", "certainty", id="no level"),
-        pytest.param({"leadTime": None}, "0.63 cores soon", "how long new pods take", id="no lead time"),
+        pytest.param(
+            {"leadTime": None}, "0.63 cores is to be expected soon", "how long new pods take", id="no lead time"
+        ),
         pytest.param({"metric": "memory", "load": 3e9}, "Its load is 2.79 GiB now.", "cores", id="memory"),
         pytest.param({"metric": "concurrency", "load": 1}, "Its load is 1 request at once", "cores", id="concurrency"),
         pytest.param({"metric": "queue_length", "load": 7}, "Its load is 7 now.", "cores", id="preset"),

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from scaler.adapters.forecast_contract import CONTRACT
 from scaler.cli.forecast import as_data, choose_trace, draw, forecast_command, forecast_trace
-from scaler.domain import Forecast, ForecastRequest, TargetKey
+from scaler.domain import Forecast, ForecastRequest, Source, TargetKey
 from scaler.replay.traces import EPOCH, Trace, TraceError
 
 H = CONTRACT.prediction_length
@@ -28,7 +28,7 @@ class RecordingForecaster:
         self.asked.extend(requests)
         fan = np.tile(np.arange(10.0, 18.0), (H, 1))
         return {
-            request.key: Forecast(request.origin, request.step, CONTRACT.quantile_levels, fan, fan, "model", "v1")
+            request.key: Forecast(request.origin, request.step, CONTRACT.quantile_levels, fan, fan, Source.MODEL, "v1")
             for request in requests
         }
 

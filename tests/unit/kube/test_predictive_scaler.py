@@ -12,18 +12,24 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from scaler.calibration import CalibrationState, Issued
+from scaler.calibration import SOURCES, CalibrationState, Issued
+from scaler.champion import Scores
 from scaler.controller import Memory
-from scaler.domain import Forecast, TargetKey
+from scaler.domain import Champion, ChampionReason, Forecast, Source, TargetKey
+from scaler.history import PREDICTION_LENGTH
 from scaler.kube.objects import ObjectRef
 from scaler.kube.predictive_scaler import (
     CREATED_BY,
+    OFFSET_KNOTS,
     RELEASED_KEPT,
     RESTORE,
     RESTORE_FIELDS,
     Condition,
     RestoreEntry,
+    champion_from_json,
+    champion_to_json,
     component_of,
     conditions_to_json,
     memory_from_json,
@@ -61,7 +67,7 @@ def trajectories(draw: st.DrawFn) -> Trajectory:
         quantile_levels=(0.5, 0.9),
         quantiles=np.ones((len(peaks), 2)),
         window_max=np.ones((len(peaks), 2)),
-        source=draw(st.sampled_from(("model", "seasonal"))),
+        source=draw(st.sampled_from(Source)),
         model_version="v1",
     )
     offsets = draw(st.lists(amounts, min_size=len(peaks), max_size=len(peaks)))
@@ -70,15 +76,31 @@ def trajectories(draw: st.DrawFn) -> Trajectory:
 
 @st.composite
 def calibrations(draw: st.DrawFn) -> CalibrationState:
-    offsets = np.array(draw(st.lists(st.floats(-20, 20), min_size=1, max_size=30)))
-    waiting = (Issued(T0, timedelta(seconds=60), np.ones(3), 1.0, 3),)
-    return CalibrationState("model", draw(levels), offsets, draw(amounts), waiting)
+    shape = (len(SOURCES), PREDICTION_LENGTH)
+    offsets = draw(arrays(np.float64, shape, elements=st.floats(-20, 20)))
+    offsets[draw(st.lists(st.integers(1, len(SOURCES) - 1)))] = np.nan  # not heard of yet
+    waiting = (Issued(T0, timedelta(seconds=60), np.ones(shape), 1.0, 1, np.ones(len(SOURCES)), PREDICTION_LENGTH),)
+    return CalibrationState(draw(levels), offsets, draw(amounts), waiting)
+
+
+@st.composite
+def scores(draw: st.DrawFn) -> Scores:
+    costs, references, seconds = (
+        draw(arrays(np.float64, len(SOURCES), elements=st.integers(0, 10**6))) for _ in range(3)
+    )
+    times = st.none() | st.integers(0, 10**8).map(lambda s: T0 + timedelta(seconds=s))
+    heard = seconds > 0
+    return Scores(
+        np.where(heard, costs, 0.0), np.where(heard, references, 0.0), seconds, draw(times),
+        draw(st.sampled_from(Source)), draw(times),
+    )  # fmt: skip
 
 
 memories = st.builds(
     Memory,
     durations=st.lists(st.integers(1, 80_000).map(lambda s: timedelta(seconds=s)), max_size=64).map(tuple),
     calibration=st.none() | calibrations(),
+    scores=scores(),
     trajectory=st.none() | trajectories(),
 )
 json_values = st.recursive(
@@ -98,17 +120,24 @@ def test_memory_comes_back_with_four_digits(memory: Memory) -> None:
     assert_close([d.total_seconds() for d in back.durations], [d.total_seconds() for d in memory.durations])
     assert (back.calibration is None) == (memory.calibration is None)
     if back.calibration is not None and memory.calibration is not None:
-        assert (back.calibration.source, back.calibration.level) == ("model", memory.calibration.level)
-        assert_close(back.calibration.offsets.tolist(), memory.calibration.offsets.tolist())
+        at = np.array(OFFSET_KNOTS) - 1
+        assert back.calibration.level == memory.calibration.level
+        np.testing.assert_allclose(back.calibration.offsets[:, at], memory.calibration.offsets[:, at], rtol=5e-4)
         assert_close([back.calibration.scale], [memory.calibration.scale])
         assert back.calibration.issued == ()
+        ours, theirs = back.scores, memory.scores
+        np.testing.assert_allclose(ours.costs, theirs.costs, rtol=5e-4)
+        np.testing.assert_allclose(ours.references, theirs.references, rtol=5e-4)
+        np.testing.assert_allclose(ours.seconds, theirs.seconds)
+        assert (ours.champion, ours.since, ours.scored_at) == (theirs.champion, theirs.since, theirs.scored_at)
     assert (back.trajectory is None) == (memory.trajectory is None)
     if back.trajectory is not None and memory.trajectory is not None:
-        ours, theirs = back.trajectory, memory.trajectory
-        assert ours.level == theirs.level
-        assert (ours.forecast.origin, ours.forecast.step) == (theirs.forecast.origin, theirs.forecast.step)
-        assert_close(ours.peaks, theirs.peaks)
-        assert_close(ours.offsets, theirs.offsets)
+        made, kept = back.trajectory, memory.trajectory
+        assert made.level == kept.level
+        assert (made.forecast.origin, made.forecast.step) == (kept.forecast.origin, kept.forecast.step)
+        assert made.forecast.source is kept.forecast.source
+        assert_close(made.peaks, kept.peaks)
+        assert_close(made.offsets, kept.offsets)
 
 
 @given(memories)
@@ -117,8 +146,14 @@ def test_memory_written_again_is_the_same(memory: Memory) -> None:
     assert memory_to_json(memory_from_json(once) or Memory()) == once
 
 
+@pytest.mark.parametrize("since", [None, T0], ids=["from the start", "since a change"])
+def test_a_champion_comes_back(since: datetime | None) -> None:
+    champion = Champion(Source.PERSISTENCE, ChampionReason.CHEAPEST, since, {"model": 1.25, "persistence": 1.0}, 2.5)
+    assert champion_from_json(json.loads(json.dumps(champion_to_json(champion)))) == champion
+
+
 def test_a_restored_forecast_is_its_peaks_at_its_one_level() -> None:
-    forecast = Forecast(T0, timedelta(seconds=60), (0.5, 0.9), np.ones((2, 2)), np.ones((2, 2)), "model")
+    forecast = Forecast(T0, timedelta(seconds=60), (0.5, 0.9), np.ones((2, 2)), np.ones((2, 2)), Source.MODEL)
     back = memory_from_json(memory_to_json(Memory(trajectory=Trajectory(forecast, 0.99, (3.0, 4.0), (1.0, 1.0)))))
     assert back is not None
     assert back.trajectory is not None
@@ -132,15 +167,21 @@ def test_a_restored_forecast_is_its_peaks_at_its_one_level() -> None:
 @given(json_values)
 def test_foreign_json_is_no_memory_and_no_error(value: Any) -> None:
     memory_from_json(value)
-    for name in ("durationsSeconds", "calibration", "trajectory"):
+    for name in ("durationsSeconds", "calibration", "scores", "trajectory"):
         memory_from_json({name: value})
-    memory_from_json({"calibration": {"source": "m", "level": 0.9, "scale": value, "offsets": value}})
-    trajectory = {"origin": value, "stepSeconds": value, "level": value, "source": "m", "peaks": value, "offsets": [1]}
-    memory_from_json({"trajectory": trajectory})
+    for offsets in (value, {"model": value}, {"nobody": [0] * 6}, {str(value): [0] * 6}):
+        memory_from_json({"calibration": {"level": 0.9, "scale": value, "offsets": offsets}})
+    for sources in (value, {"model": value}, {"model": {"cost": value, "reference": 1, "seconds": 1}}):
+        memory_from_json({"scores": {"champion": "model", "sources": sources}})
+    trajectory = {"origin": value, "stepSeconds": value, "level": value, "peaks": value, "offsets": [1]}
+    memory_from_json({"trajectory": trajectory | {"source": "model"}})
+    champion_from_json(value)
+    champion_from_json({"source": "model", "reason": "Cheapest", "costRatios": value, "scoredDays": value})
 
 
 GOOD_TRAJECTORY: dict[str, Any] = {
-    "origin": "2026-01-05T12:00:00Z", "stepSeconds": 60, "level": 0.9, "source": "m", "peaks": [1, 2], "offsets": [0, 0]
+    "origin": "2026-01-05T12:00:00Z", "stepSeconds": 60, "level": 0.9, "source": "model", "peaks": [1, 2],
+    "offsets": [0, 0],
 }  # fmt: skip
 
 
@@ -154,6 +195,7 @@ GOOD_TRAJECTORY: dict[str, Any] = {
         pytest.param({"level": 1}, id="level of one"),
         pytest.param({"level": True}, id="level that is a boolean"),
         pytest.param({"source": ""}, id="no source"),
+        pytest.param({"source": "crystal ball"}, id="unknown source"),
         pytest.param({"peaks": [2, 1]}, id="falling peaks"),
         pytest.param({"peaks": [1]}, id="fewer peaks than offsets"),
         pytest.param({"peaks": [], "offsets": []}, id="no peaks"),

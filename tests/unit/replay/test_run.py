@@ -91,11 +91,11 @@ def test_nothing_seen_comes_from_the_future(settings: ReplaySettings) -> None:
         assert np.array_equal(first, second)
 
 
-def test_without_forecasts_the_seasonal_table_decides_and_the_failure_is_kept(
+def test_without_the_model_yesterday_decides_and_the_failure_is_kept(
     plan: ReplayPlan, settings: ReplaySettings
 ) -> None:
     away = replay(plan, settings, Yesterday(answers=0))
-    assert set(away.forecast_sources()) <= {"seasonal", "none"}
+    assert set(away.forecast_sources()) <= {"seasonal-day", "damped-trend", "none"}
     assert away.forecasts == ()
     assert away.decisions[-1].forecast_failure is ForecastFailure.TIMEOUT
 

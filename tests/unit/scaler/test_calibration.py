@@ -6,40 +6,64 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.calibration import (
+    SOURCES,
     CalibrationConfig,
     CalibrationState,
+    Issued,
+    Outcome,
+    begin,
     censor,
+    introduce,
     issue,
     load_scale,
-    offsets_for,
     resolve,
 )
-from scaler.domain import FloatArray, Forecast
+from scaler.domain import FloatArray, Source
 
 T0 = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 STEP = timedelta(seconds=60)
-LEVELS = (0.5, 0.9)
 CONFIG = CalibrationConfig()
 NAN = float("nan")
+MODEL, PERSISTENCE = SOURCES.index(Source.MODEL), SOURCES.index(Source.PERSISTENCE)
 
 
-def forecast(length: int = 3, *, origin: datetime = T0, source: str = "model", step: timedelta = STEP) -> Forecast:
-    values = np.full((length, len(LEVELS)), 10.0)
-    return Forecast(origin, step, LEVELS, values, values, source)
+def rows(model: npt.ArrayLike, others: npt.ArrayLike = NAN, *, length: int = 3) -> FloatArray:
+    """One value or row for the model, one for all others. Shape (S, H)."""
+    values = np.empty((len(SOURCES), length))
+    values[:] = np.asarray(others)
+    values[MODEL] = np.asarray(model)
+    return values
 
 
-def issued(length: int = 3, *, bound: float = 10.0, scale: float = 2.0, level: float = 0.9) -> CalibrationState:
-    return issue(None, forecast(length), np.full(length, bound), level=level, scale=scale)
+def forecast_of(
+    length: int = 3,
+    *,
+    bound: npt.ArrayLike = 10.0,
+    others: npt.ArrayLike = NAN,
+    scale: float = 2.0,
+    origin: datetime = T0,
+    judged: int = 2,
+) -> Issued:
+    bounds = rows(bound, others, length=length)
+    return Issued(origin, STEP, bounds, scale, judged, peaks=bounds[:, judged - 1], certain_steps=length)
+
+
+def issued(length: int = 3, *, bound: npt.ArrayLike = 10.0, scale: float = 2.0, level: float = 0.9) -> CalibrationState:
+    state = CalibrationState(level, rows(0.0, length=length), scale)
+    return issue(state, forecast_of(length, bound=bound, scale=scale))
 
 
 def after(state: CalibrationState, realised: list[float], end_step: int = 3) -> FloatArray:
-    """Offsets once `realised`, which ends at T0 + end_step, is known."""
-    return resolve(state, np.array(realised), end=T0 + end_step * STEP, step=STEP, config=CONFIG).offsets
+    """The model's offsets once `realised`, which ends at T0 + end_step, is known."""
+    learned, _ = resolve(state, np.array(realised), end=T0 + end_step * STEP, step=STEP, config=CONFIG)
+    offsets: FloatArray = learned.offsets[MODEL]
+    return offsets
 
 
 # At the level 0.9 one miss raises by 0.05 * (1 - 0.1), one hit lowers by 0.05 * 0.1.
@@ -60,9 +84,8 @@ class TestTrack:
         ],
     )
     def test_each_window_counts_as_hit_miss_or_not_at_all(self, realised: list[float], moves: list[float]) -> None:
-        started = replace(issued(), offsets=np.array([1.0, 1.0, 1.0]), scale=2.0)
         # The bounds lie 2 lower, so that bound + offset * scale = 10 at the start.
-        state = replace(started, issued=(replace(started.issued[0], bounds=np.full(3, 8.0)),))
+        state = replace(issued(bound=8.0), offsets=rows(1.0))
         assert after(state, realised) - 1.0 == pytest.approx(moves)
 
     @pytest.mark.parametrize(
@@ -87,7 +110,7 @@ class TestTrack:
         ],
     )
     def test_the_offset_never_passes_the_cap(self, start: float, realised: float, end: float) -> None:
-        state = replace(issued(bound=1e3), offsets=np.full(3, start))
+        state = replace(issued(bound=1e3), offsets=rows(start))
         assert after(state, [realised] * 3) == pytest.approx([end] * 3)
 
     @pytest.mark.parametrize(
@@ -105,7 +128,7 @@ class TestTrack:
         self, censored_step: int, realised: list[float], moves: list[float]
     ) -> None:
         state = censor(issued(bound=8.0), T0 + censored_step * STEP)
-        state = replace(state, offsets=np.full(3, 1.0))
+        state = replace(state, offsets=rows(1.0))
         assert after(state, realised) - 1.0 == pytest.approx(moves)
 
     def test_the_first_censored_step_counts(self) -> None:
@@ -119,33 +142,39 @@ class TestTrack:
 class TestResolve:
     def test_each_window_teaches_once_and_as_soon_as_it_is_over(self) -> None:
         state = issued()
-        unchanged = resolve(state, np.array([99.0, 99.0]), end=T0, step=STEP, config=CONFIG)
+        unchanged, _ = resolve(state, np.array([99.0, 99.0]), end=T0, step=STEP, config=CONFIG)
         assert unchanged.issued == state.issued
-        assert not unchanged.offsets.any()
-        first = resolve(unchanged, np.array([99.0, 99.0]), end=T0 + 2 * STEP, step=STEP, config=CONFIG)
-        assert first.offsets == pytest.approx([MISS, MISS, 0])
-        again = resolve(first, np.array([99.0, 99.0]), end=T0 + 2 * STEP, step=STEP, config=CONFIG)
-        assert again.offsets == pytest.approx([MISS, MISS, 0])
-        done = resolve(again, np.array([99.0, 99.0, 99.0]), end=T0 + 3 * STEP, step=STEP, config=CONFIG)
+        assert not unchanged.offsets[MODEL].any()
+        first, _ = resolve(unchanged, np.array([99.0, 99.0]), end=T0 + 2 * STEP, step=STEP, config=CONFIG)
+        assert first.offsets[MODEL] == pytest.approx([MISS, MISS, 0])
+        again, _ = resolve(first, np.array([99.0, 99.0]), end=T0 + 2 * STEP, step=STEP, config=CONFIG)
+        assert again.offsets[MODEL] == pytest.approx([MISS, MISS, 0])
+        done, _ = resolve(again, np.array([99.0, 99.0, 99.0]), end=T0 + 3 * STEP, step=STEP, config=CONFIG)
         assert done.issued == ()
-        assert done.offsets == pytest.approx([MISS] * 3)
+        assert done.offsets[MODEL] == pytest.approx([MISS] * 3)
 
     @given(
         realised=st.lists(st.floats(0, 30) | st.just(NAN), min_size=6, max_size=6),
         cuts=st.lists(st.integers(0, 6), max_size=4),
         censored=st.none() | st.integers(1, 6),
+        judged=st.integers(1, 6),
     )
     def test_learning_early_comes_to_what_learning_at_the_end_comes_to(
-        self, realised: list[float], cuts: list[int], censored: int | None
+        self, realised: list[float], cuts: list[int], censored: int | None, judged: int
     ) -> None:
-        state = issued(6)
+        begun = CalibrationState(0.9, rows(0.0, 0.0, length=6), 2.0)
+        state = issue(begun, forecast_of(6, others=5.0, judged=judged))
         if censored is not None:
             state = censor(state, T0 + censored * STEP)
-        at_once = resolve(state, np.array(realised), end=T0 + 6 * STEP, step=STEP, config=CONFIG)
+        at_once, told = resolve(state, np.array(realised), end=T0 + 6 * STEP, step=STEP, config=CONFIG)
+        outcomes: list[Outcome] = []
         for cut in (*sorted(cuts), 6):
-            state = resolve(state, np.array([1.0, *realised[:cut]]), end=T0 + cut * STEP, step=STEP, config=CONFIG)
+            past = np.array([1.0, *realised[:cut]])
+            state, news = resolve(state, past, end=T0 + cut * STEP, step=STEP, config=CONFIG)
+            outcomes += news
         assert state.offsets == pytest.approx(at_once.offsets)
         assert state.issued == ()
+        assert [outcome.highest for outcome in outcomes] == [outcome.highest for outcome in told]
 
     def test_only_its_own_steps_are_held_against_it(self) -> None:
         # From the origin at T0, which is no step of it, to step 4, which comes after it.
@@ -162,52 +191,114 @@ class TestResolve:
     def test_a_forecast_that_cannot_be_compared_is_forgotten(
         self, history: int, end: datetime, step: timedelta
     ) -> None:
-        state = resolve(issued(), np.full(history, 99.0), end=end, step=step, config=CONFIG)
-        assert state.issued == ()
-        assert not state.offsets.any()
+        state, outcomes = resolve(issued(), np.full(history, 99.0), end=end, step=step, config=CONFIG)
+        assert (state.issued, outcomes) == ((), ())
+        assert not state.offsets[MODEL].any()
 
     def test_several_forecasts_resolve_in_their_order(self) -> None:
-        state = issued()
-        later = forecast(origin=T0 + STEP)
-        state = issue(state, later, np.full(3, 10.0), level=0.9, scale=2.0)
-        state = resolve(state, np.array([99.0] * 4), end=T0 + 4 * STEP, step=STEP, config=CONFIG)
-        assert state.offsets == pytest.approx([2 * MISS] * 3)
+        state = issue(issued(), forecast_of(origin=T0 + STEP))
+        assert after(state, [99.0] * 4, end_step=4) == pytest.approx([2 * MISS] * 3)
 
     def test_an_excess_that_today_covers_is_no_miss(self) -> None:
-        # Both forecasts missed the same burst, the first one's lesson covers the second.
-        state = issue(issued(), forecast(), np.full(3, 10.0), level=0.9, scale=2.0)
-        assert after(state, [10.08, 10.08, 10.08]) == pytest.approx([MISS + HIT] * 3)
+        # Both forecasts missed the same burst at step 2, the first one's lesson covers the second.
+        state = issue(issued(), forecast_of(origin=T0 + STEP, bound=10.0))
+        assert after(state, [9, 10.08, 9, 9], end_step=4) == pytest.approx([HIT + MISS, MISS + HIT, MISS + HIT])
+
+    def test_a_source_without_a_forecast_learns_nothing(self) -> None:
+        state = CalibrationState(0.9, rows(0.0, 3.0), 2.0)
+        state = issue(state, forecast_of())
+        learned, _ = resolve(state, np.array([1.0, 1.0, 1.0]), end=T0 + 3 * STEP, step=STEP, config=CONFIG)
+        assert learned.offsets[MODEL] == pytest.approx([HIT] * 3)
+        assert learned.offsets[PERSISTENCE].tolist() == [3.0, 3.0, 3.0]
+
+    def test_each_source_learns_from_its_own_bounds(self) -> None:
+        state = issue(CalibrationState(0.9, rows(0.0, 0.0), 2.0), forecast_of(bound=10.0, others=5.0))
+        learned, _ = resolve(state, np.array([7.0, 7.0, 7.0]), end=T0 + 3 * STEP, step=STEP, config=CONFIG)
+        assert learned.offsets[MODEL] == pytest.approx([HIT] * 3)
+        assert learned.offsets[PERSISTENCE] == pytest.approx([MISS] * 3)
 
 
-class TestOffsets:
-    def test_offsets_come_in_the_newest_load_scale(self) -> None:
-        state = replace(issued(scale=2.0), offsets=np.array([1.0, 2.0, 3.0]))
-        assert offsets_for(state, forecast(), 0.9) == pytest.approx([2.0, 4.0, 6.0])
-        state = issue(state, forecast(), np.full(3, 10.0), level=0.9, scale=5.0)
-        assert offsets_for(state, forecast(), 0.9) == pytest.approx([5.0, 10.0, 15.0])
-
+class TestOutcomes:
     @pytest.mark.parametrize(
-        ("other", "level"),
+        ("realised", "end_step", "highest"),
         [
-            pytest.param(forecast(source="seasonal"), 0.9, id="another source"),
-            pytest.param(forecast(), 0.95, id="another level"),
-            pytest.param(forecast(4), 0.9, id="another length"),
+            pytest.param([7.0, 8.0], 2, [8.0], id="over just now"),
+            pytest.param([7.0, 8.0, 99.0], 3, [8.0], id="what came later is left out"),
+            pytest.param([7.0], 1, [], id="not over yet"),
+            pytest.param([NAN, 8.0], 2, [], id="a gap may hide anything"),
+            pytest.param([8.0, NAN, 8.0], 3, [], id="a gap at its end"),
+            pytest.param([8.0, 7.0, NAN], 3, [8.0], id="a gap after it"),
         ],
     )
-    def test_what_was_learned_on_one_thing_is_not_used_on_another(self, other: Forecast, level: float) -> None:
-        state = replace(issued(), offsets=np.full(3, 1.0))
-        assert not offsets_for(state, other, level).any()
-        bounds = np.full(other.prediction_length, 10.0)
-        anew = issue(state, other, bounds, level=level, scale=2.0)
-        assert not anew.offsets.any()
-        assert (anew.source, anew.level, len(anew.issued)) == (other.source, level, 1)
+    def test_a_judged_window_is_told_once_it_was_seen_whole(
+        self, realised: list[float], end_step: int, highest: list[float]
+    ) -> None:
+        _, outcomes = resolve(issued(), np.array([1.0, *realised]), end=T0 + end_step * STEP, step=STEP, config=CONFIG)
+        assert [outcome.highest for outcome in outcomes] == highest
+        assert all(outcome.origin == T0 and outcome.peaks[MODEL] == 10.0 for outcome in outcomes)
 
-    def test_nothing_is_added_before_the_first_forecast(self) -> None:
-        assert offsets_for(None, forecast(), 0.9).tolist() == [0.0, 0.0, 0.0]
+    def test_a_censored_window_is_not_told(self) -> None:
+        state = censor(issued(), T0 + 2 * STEP)
+        assert resolve(state, np.array([7.0, 8.0]), end=T0 + 2 * STEP, step=STEP, config=CONFIG)[1] == ()
+
+
+class TestIssue:
+    def test_a_late_answer_takes_the_place_of_the_earlier_ones_of_its_origin(self) -> None:
+        begun = CalibrationState(0.9, rows(0.0, 0.0), 2.0)
+        state = censor(issue(begun, forecast_of(bound=NAN, others=5.0)), T0 + 3 * STEP)
+        state, _ = resolve(state, np.array([1.0, 1.0]), end=T0 + STEP, step=STEP, config=CONFIG)
+        state = issue(state, forecast_of(bound=10.0, others=5.0))
+        (only,) = state.issued
+        assert (only.bounds[MODEL].tolist(), only.resolved_steps, only.certain_steps) == ([10.0] * 3, 1, 2)
 
     def test_a_workload_without_load_teaches_nothing(self) -> None:
-        state = issue(issued(scale=2.0), forecast(), np.full(3, 10.0), level=0.9, scale=0.0)
-        assert (state.scale, len(state.issued)) == (2.0, 1)
+        assert len(issue(issued(), forecast_of(scale=0.0)).issued) == 1
+
+
+class TestBegin:
+    def test_what_was_learned_is_taken_up_in_the_newest_load_scale(self) -> None:
+        state = begin(replace(issued(), offsets=rows(1.5)), level=0.9, length=3, scale=5.0)
+        assert (state.offsets[MODEL].tolist(), state.scale, len(state.issued)) == ([1.5] * 3, 5.0, 1)
+
+    def test_a_workload_without_load_keeps_its_scale(self) -> None:
+        assert begin(issued(scale=2.0), level=0.9, length=3, scale=0.0).scale == 2.0
+
+    @pytest.mark.parametrize(
+        ("level", "length"),
+        [pytest.param(0.95, 3, id="another level"), pytest.param(0.9, 4, id="another length")],
+    )
+    def test_what_was_learned_on_one_thing_is_not_used_on_another(self, level: float, length: int) -> None:
+        state = begin(replace(issued(), offsets=rows(1.0)), level=level, length=length, scale=2.0)
+        assert np.isnan(state.offsets).all()
+        assert (state.level, state.offsets.shape, state.issued) == (level, (len(SOURCES), length), ())
+
+
+class TestIntroduce:
+    def test_a_new_source_begins_with_the_margins_of_the_context(self) -> None:
+        state = begin(None, level=0.9, length=3, scale=2.0)
+        state = introduce(state, rows(10.0, 5.0), lambda: rows(0.0, [1.0, 2.0, 4.0]), CONFIG)
+        assert state.offsets[MODEL].tolist() == [0.0, 0.0, 0.0]
+        assert state.offsets[PERSISTENCE].tolist() == [0.5, 1.0, 2.0]
+
+    def test_what_a_source_has_learned_stands(self) -> None:
+        def unneeded() -> FloatArray:
+            raise AssertionError("nobody is new")
+
+        state = replace(issued(), offsets=rows(1.0))
+        assert introduce(state, rows(10.0), unneeded, CONFIG) is state
+
+    def test_a_source_without_a_forecast_is_not_heard_of(self) -> None:
+        state = introduce(begin(None, level=0.9, length=3, scale=2.0), rows(10.0), lambda: rows(0.0, 1.0), CONFIG)
+        assert np.isnan(state.offsets[PERSISTENCE]).all()
+
+    def test_no_margin_passes_the_cap(self) -> None:
+        state = begin(None, level=0.9, length=3, scale=2.0)
+        state = introduce(state, rows(10.0, 5.0), lambda: rows(0.0, 1e6), CONFIG)
+        assert state.offsets[PERSISTENCE].tolist() == [CONFIG.calibration_cap] * 3
+
+    def test_without_load_there_is_no_unit_to_begin_in(self) -> None:
+        state = introduce(begin(None, level=0.9, length=3, scale=0.0), rows(0.0, 0.0), lambda: rows(0.0, 0.0), CONFIG)
+        assert not state.offsets.any()
 
 
 @pytest.mark.parametrize(
@@ -229,12 +320,13 @@ def test_the_stated_share_of_misses_is_kept_in_the_long_run() -> None:
     # A noise whose .9 quantile lies 1.28 above the bound; the error is at most 1.5 / (rate * samples) = 0.005.
     random = np.random.default_rng(7)
     load = np.maximum(random.normal(5.0, 1.0, 3_000), 0.0)
-    state, misses = issued(1, bound=5.0, scale=1.0), 0
+    state = issue(CalibrationState(0.9, rows(0.0, length=1), 1.0), forecast_of(1, bound=5.0, scale=1.0, judged=1))
+    misses = 0
     config = replace(CONFIG, calibration_rate=0.1)
     for n in range(1, len(load)):
-        state = resolve(state, load[n - 1 : n], end=T0 + n * STEP, step=STEP, config=config)
-        misses += bool(load[n] > 5.0 + state.offsets[0])
-        state = issue(state, forecast(1, origin=T0 + n * STEP), np.array([5.0]), level=0.9, scale=1.0)
+        state, _ = resolve(state, load[n - 1 : n], end=T0 + n * STEP, step=STEP, config=config)
+        misses += bool(load[n] > 5.0 + state.offsets[MODEL, 0])
+        state = issue(state, forecast_of(1, bound=5.0, scale=1.0, origin=T0 + n * STEP, judged=1))
     assert misses / len(load) == pytest.approx(0.1, abs=0.01)
 
 

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scaler.champion import ChampionConfig, Scores
 from scaler.controller import Controller, ControllerConfig, Memory
 from scaler.domain import (
     Action,
+    ChampionReason,
     Decision,
     FloatArray,
     Forecast,
@@ -25,6 +27,7 @@ from scaler.domain import (
     Mode,
     Observation,
     Reason,
+    Source,
     Target,
     TargetKey,
     TargetUnavailable,
@@ -77,8 +80,8 @@ class LateExecutor(Executor):
 class FakeForecaster:
     """Says the same peak for every workload and step; `error` or `silent` keys go without an answer."""
 
-    def __init__(self, source: str, peak: float) -> None:
-        self.source, self.peak = source, peak
+    def __init__(self, peak: float) -> None:
+        self.peak = peak
         self.error: ForecastUnavailable | StillRunning | None = None
         self.silent: set[TargetKey] = set()
         self.calls: list[tuple[ForecastRequest, ...]] = []
@@ -90,7 +93,7 @@ class FakeForecaster:
             raise self.error
         values = np.full((30, len(LEVELS)), self.peak)
         return {
-            r.key: Forecast(r.origin, r.step, LEVELS, values, values, self.source)
+            r.key: Forecast(r.origin, r.step, LEVELS, values, values, Source.MODEL)
             for r in requests
             if r.key not in self.silent
         }
@@ -115,6 +118,7 @@ class World:
         self.listing_fails = self.metrics_fail = self.history_fails = self.seasons_fail = False
         self.past_unknown: set[TargetKey] = set()
         self.history = 20.0
+        self.season_ahead = 20.0  # load that came a day and a week ago, after this time of day
         self.newest_missing = 0
         self.windows: list[tuple[tuple[TargetKey, ...], datetime, datetime, timedelta]] = []
         self.applied: list[tuple[TargetKey, int]] = []
@@ -149,7 +153,10 @@ class World:
         self.windows.append((tuple(t.key for t in targets), start, end, step))
         times = (start + n * step for n in range(1, (end - start) // step + 1))
         known = now - self.newest_missing * step
+        seasons = [timedelta(days=days) for days in (1, 7) if end > now - timedelta(days=days) > start]
         row = np.array([self.history if time <= known else np.nan for time in times])
+        for season in seasons:
+            row[(now - season - start) // step :] = self.season_ahead
         return {t.key: row.copy() for t in targets if t.key not in self.past_unknown}
 
     def apply(self, target: Target, floor: int, now: datetime) -> None:
@@ -174,14 +181,13 @@ class Story:
         memory: Notebook | None = None,
     ) -> None:
         self.world = World(*(targets or (target_of(),)))
-        self.model, self.seasonal = FakeForecaster("model", peak), FakeForecaster("seasonal", peak)
+        self.model = FakeForecaster(peak)
         self.executor = LateExecutor()
         self.now = T0 - TICK
         self.controller = Controller(
             targets=self.world,
             metrics=self.world,
             forecaster=self.model,
-            fallback=self.seasonal,
             scale_target=self.world,
             recorder=self.world,
             executor=self.executor,
@@ -441,20 +447,19 @@ class TestForecasts:
 class TestModelAway:
     def test_the_cached_forecast_serves_until_it_no_longer_covers_then_the_seasonal_one_then_load_alone(self) -> None:
         story = Story(peak=80.0)
-        story.seasonal.peak = 60.0
+        story.world.season_ahead = 60.0
         story.run(30)
         story.model.error = ForecastUnavailable(ForecastFailure.UNREACHABLE, "away")
         # Origin 0 s, lead 90 s and tick 15 s: it covers until 1800 - 105 = 1695 s.
         last = story.run(1695)
         assert (last.forecast_source, last.floor) == ("model", 8)
         assert last.forecast_failure is ForecastFailure.UNREACHABLE
-        assert story.seasonal.calls
         following = story.run(1710)
-        assert (following.forecast_source, following.n_predicted) == ("seasonal", 6)
+        assert (following.forecast_source, following.n_predicted) == ("seasonal-day", 6)
         assert (following.floor, following.reason) == (8, Reason.SCALE_DOWN_STABILIZED)
         assert story.run(2100).floor == 6
 
-        story.seasonal.error = ForecastUnavailable(ForecastFailure.REJECTED, "no season known")
+        story.world.history_fails = True
         alone = story.run(6000)
         assert (alone.forecast_source, alone.n_predicted, alone.n_reactive) == (None, None, 2)
         assert (alone.floor, alone.reason) == (2, Reason.NO_FORECAST)
@@ -462,24 +467,26 @@ class TestModelAway:
     def test_a_model_that_is_back_takes_over(self) -> None:
         story = Story(peak=80.0)
         story.model.error = ForecastUnavailable(ForecastFailure.TIMEOUT, "asleep")
-        assert story.run(15).forecast_source == "seasonal"
+        assert story.run(15).forecast_source == "seasonal-day"
         story.model.error = None
         decision = story.run(60)
         assert (decision.forecast_source, decision.forecast_failure) == ("model", None)
 
-    def test_a_call_past_its_deadline_is_answered_by_the_seasonal_table(self) -> None:
-        story = Story(peak=80.0)
+    def test_a_call_past_its_deadline_is_answered_by_yesterday(self) -> None:
+        story = Story()
+        story.world.season_ahead = 80.0
         story.model.error = StillRunning()
         decision = story.run(60)
-        assert (decision.forecast_source, decision.forecast_failure) == ("seasonal", ForecastFailure.TIMEOUT)
+        assert (decision.forecast_source, decision.forecast_failure) == ("seasonal-day", ForecastFailure.TIMEOUT)
         assert decision.n_predicted == 8
 
     def test_a_past_that_is_not_loaded_in_time_is_a_time_out_of_everybody(self) -> None:
         story = Story(target_of(WEB), target_of(API))
         story.executor.held = True
         story.run(45)
-        assert {d.forecast_failure for d in story.tick()} == {ForecastFailure.TIMEOUT}
-        assert not story.seasonal.calls
+        decisions = story.tick()
+        assert {d.forecast_failure for d in decisions} == {ForecastFailure.TIMEOUT}
+        assert {d.forecast_source for d in decisions} == {None}
 
     def test_a_workload_without_an_answer_falls_back_alone(self) -> None:
         story = Story(target_of(WEB), target_of(API))
@@ -487,19 +494,16 @@ class TestModelAway:
         story.tick()
         web, api = story.tick()
         assert (web.forecast_source, web.forecast_failure) == ("model", None)
-        assert (api.forecast_source, api.forecast_failure) == ("seasonal", ForecastFailure.REJECTED)
-        assert [[r.key for r in call] for call in story.seasonal.calls] == [[API]]
+        assert (api.forecast_source, api.forecast_failure) == ("seasonal-day", ForecastFailure.REJECTED)
         behind = story.controller.forecast(API)
         assert behind is not None
-        assert behind.source == "seasonal"
+        assert behind.source == "seasonal-day"
 
-    def test_a_workload_that_nobody_can_forecast_acts_on_load_alone(self) -> None:
-        story = Story(target_of(WEB), target_of(API))
-        story.model.silent = {WEB, API}
-        story.seasonal.silent = {API}
-        story.tick()
-        web, api = story.tick()
-        assert (web.forecast_source, api.forecast_source) == ("seasonal", None)
+    def test_without_a_season_it_is_the_trend_that_stands_in(self) -> None:
+        story = Story()
+        story.model.error = ForecastUnavailable(ForecastFailure.UNREACHABLE, "away")
+        story.world.seasons_fail = True
+        assert story.run(15).forecast_source == "damped-trend"
 
 
 class TestBlind:
@@ -601,8 +605,7 @@ class TestIsolation:
         story.run(0)
         story.world.listed = [target_of(API)]
         (api,) = story.tick()
-        assert api.forecast_source == "seasonal"
-        assert [[r.key for r in call] for call in story.seasonal.calls] == [[API]]
+        assert api.forecast_source == "seasonal-day"
 
     def test_a_workload_that_is_off_is_left_alone(self) -> None:
         story = Story(target_of(WEB, mode=Mode.OFF), target_of(API))
@@ -718,14 +721,33 @@ class TestLearning:
         assert offsets[0] < 1.0
         assert offsets[1] == 1.0
 
-    def test_the_seasonal_table_gets_no_offset(self) -> None:
-        story = Story(target_of(max_replicas=90), peak=20.0)
-        story.run(0)
-        story.world.history = 30.0
-        story.run(1815)
+    def test_a_model_that_costs_more_than_another_source_steps_aside(self) -> None:
+        config = ControllerConfig(champion=ChampionConfig(champion_scored=timedelta(hours=1)))
+        story = Story(target_of(max_replicas=90), peak=60.0, config=config)
+        before = story.run(3600)
+        assert (before.forecast_source, before.n_predicted) == ("model", 6)
+        assert before.champion is not None
+        assert before.champion.reason is ChampionReason.TOO_FEW_SCORES
+        after = story.run(2 * 3600)
+        assert after.champion is not None
+        assert after.champion.reason is ChampionReason.CHEAPEST
+        assert after.champion.source is after.forecast_source is not Source.MODEL
+        assert after.champion.cost_ratios["model"] > 2.0
+        assert (after.n_predicted or 0) < 4
+
+    def test_who_serves_outlives_the_process(self) -> None:
+        notebook = Notebook()
+        Story(peak=60.0, memory=notebook).run(15)
+        notebook.kept[WEB] = replace(notebook.kept[WEB], scores=Scores(champion=Source.PERSISTENCE))
+        assert Story(peak=60.0, memory=notebook).run(15).forecast_source == "persistence"
+
+    def test_while_the_model_is_away_another_champion_serves_on(self) -> None:
+        notebook = Notebook()
+        notebook.kept[WEB] = Memory(scores=Scores(champion=Source.PERSISTENCE))
+        story = Story(peak=60.0, memory=notebook)
         story.model.error = ForecastUnavailable(ForecastFailure.UNREACHABLE, "away")
-        decision = story.run(4800)
-        assert (decision.forecast_source, decision.offset) == ("seasonal", 0.0)
+        decision = story.run(15)
+        assert (decision.forecast_source, decision.forecast_failure) == ("persistence", ForecastFailure.UNREACHABLE)
 
 
 @pytest.mark.parametrize("delay", [timedelta(seconds=-1), timedelta(seconds=901)])

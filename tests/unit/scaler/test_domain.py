@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scaler.domain import Forecast, ForecastFailure, ForecastUnavailable, Observation, ScalerError, Target, TargetKey
+from scaler.domain import (
+    Forecast,
+    ForecastFailure,
+    ForecastUnavailable,
+    Observation,
+    ScalerError,
+    Source,
+    Target,
+    TargetKey,
+)
 
 T0 = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 KEY = TargetKey("shop", "Deployment", "web")
@@ -66,11 +75,14 @@ def test_a_forecast_that_no_decision_may_stand_on_is_refused(changes: dict[str, 
         "window_max": np.ones((3, 2)),
     }
     with pytest.raises(ValueError, match=message):
-        Forecast(origin=T0, quantile_levels=(0.5, 0.9), source="model", **(values | changes))
+        Forecast(origin=T0, quantile_levels=(0.5, 0.9), source=Source.MODEL, **(values | changes))
 
 
 def test_a_forecast_knows_its_length() -> None:
-    assert Forecast(T0, timedelta(seconds=60), (0.5,), np.ones((7, 1)), np.ones((7, 1)), "model").prediction_length == 7
+    assert (
+        Forecast(T0, timedelta(seconds=60), (0.5,), np.ones((7, 1)), np.ones((7, 1)), Source.MODEL).prediction_length
+        == 7
+    )
 
 
 def test_a_missing_forecast_carries_its_cause() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scaler.domain import Forecast, ForecastFailure, ForecastRequest, ForecastUnavailable, TargetKey
+from scaler.domain import Forecast, ForecastFailure, ForecastRequest, ForecastUnavailable, Source, TargetKey
 from scaler.forecast_cycle import Answer, ForecastCycle, ForecastCycleConfig
 from scaler.lead_time import LeadTimeConfig
 
@@ -20,7 +20,7 @@ T0 = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 CONFIG = ForecastCycleConfig()
 KEY = TargetKey("shop", "Deployment", "web")
 REQUEST = ForecastRequest(KEY, T0, timedelta(seconds=60), np.ones(8), np.ones((2, 38)))
-FORECAST = Forecast(T0, timedelta(seconds=60), (0.5,), np.ones((30, 1)), np.ones((30, 1)), "model")
+FORECAST = Forecast(T0, timedelta(seconds=60), (0.5,), np.ones((30, 1)), np.ones((30, 1)), Source.MODEL)
 
 
 class ManualExecutor(Executor):

@@ -22,6 +22,7 @@ from scaler.domain import (
     Mode,
     Observation,
     Reason,
+    Source,
     Target,
     TargetKey,
     TargetUnavailable,
@@ -172,7 +173,6 @@ def scaler_on(world: World) -> LiveScaler:
         finder=world,
         metrics=world,
         forecaster=world,
-        fallback=world,
         lever=world,
         release=world,
         status=world,
@@ -246,7 +246,7 @@ def test_a_standby_writes_nothing_and_keeps_its_eyes_open() -> None:
 def test_a_new_leader_begins_with_what_the_last_one_learned() -> None:
     levels = (0.5, 0.99)
     peaks = np.full((30, 2), 75.0)
-    forecast = Forecast(T0 - timedelta(minutes=1), timedelta(minutes=1), levels, peaks, peaks, "model")
+    forecast = Forecast(T0 - timedelta(minutes=1), timedelta(minutes=1), levels, peaks, peaks, Source.MODEL)
     world = world_of(workload(WEB))
     world.memories[WEB] = Memory(trajectory=Trajectory(forecast, 0.99, (75.0,) * 30, (0.0,) * 30))
     (decision,) = scaler_on(world).tick(T0)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scaler.domain import Action, Forecast, ForecastFailure, Mode, Observation, Reason, Target, TargetKey
+from scaler.domain import Action, Forecast, ForecastFailure, Mode, Observation, Reason, Source, Target, TargetKey
 from scaler.policy import (
     Outlook,
     PolicyConfig,
@@ -47,7 +47,7 @@ def observed(load: float | None, *, floor: int | None = 5, current: int = 5, cen
 
 
 def trajectory(
-    *peaks: float, origin: datetime = T0, step: timedelta = MINUTE, source: str = "model", offset: float = 0.0
+    *peaks: float, origin: datetime = T0, step: timedelta = MINUTE, source: Source = Source.MODEL, offset: float = 0.0
 ) -> Trajectory:
     values = np.repeat(np.array(peaks)[:, None], len(LEVELS), axis=1)
     forecast = Forecast(origin, step, LEVELS, values, values, source)
@@ -97,9 +97,9 @@ class TestRecommend:
 
     def test_the_first_trajectory_that_covers_counts(self) -> None:
         model = trajectory(10, 20, origin=T0 - seconds(600))
-        seasonal = trajectory(30, 40, source="seasonal")
+        seasonal = trajectory(30, 40, source=Source.SEASONAL_DAY)
         decision, _ = decide(observed(10), outlook(model, seasonal), old_state(), target=TARGET, config=CONFIG, now=T0)
-        assert (decision.forecast_source, decision.forecast_peak, decision.n_predicted) == ("seasonal", 40.0, 4)
+        assert (decision.forecast_source, decision.forecast_peak, decision.n_predicted) == ("seasonal-day", 40.0, 4)
 
     @pytest.mark.parametrize(
         ("level", "expected"),
@@ -114,12 +114,12 @@ class TestRecommend:
     )
     def test_a_level_between_two_quantiles_is_interpolated(self, level: float, expected: float) -> None:
         values = np.arange(1.0, 9.0)[None, :]
-        forecast = Forecast(T0, MINUTE, LEVELS, values, values, "model")
+        forecast = Forecast(T0, MINUTE, LEVELS, values, values, Source.MODEL)
         assert window_max_at(forecast, level) == pytest.approx([expected])
 
     def test_the_offset_raises_the_peak_and_never_makes_it_fall_along_the_window(self) -> None:
         values = np.repeat(np.array([[10.0], [11.0], [12.0]]), len(LEVELS), axis=1)
-        forecast = Forecast(T0, MINUTE, LEVELS, values, values, "model")
+        forecast = Forecast(T0, MINUTE, LEVELS, values, values, Source.MODEL)
         assert prepare(forecast, 0.99, np.array([5.0, 0.0, 4.0])).peaks == (15.0, 15.0, 16.0)
         assert prepare(forecast, 0.99, np.array([-20.0, -20.0, -10.0])).peaks == (0.0, 0.0, 2.0)
 

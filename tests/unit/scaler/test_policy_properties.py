@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaler.domain import Forecast, Mode, Observation, Target, TargetKey
+from scaler.domain import Forecast, Mode, Observation, Source, Target, TargetKey
 from scaler.policy import Outlook, PolicyConfig, PolicyState, decide, prepare, usable_load
 
 T0 = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
@@ -62,7 +62,7 @@ def outlooks(draw: st.DrawFn) -> Outlook:
         axis=1,
     )
     origin = T0 + timedelta(seconds=draw(st.integers(-2400, 120)))
-    forecast = Forecast(origin, timedelta(seconds=60), LEVELS, values, values, "model")
+    forecast = Forecast(origin, timedelta(seconds=60), LEVELS, values, values, Source.MODEL)
     return Outlook(lead, (prepare(forecast, draw(st.floats(0.5, 0.999)), np.full(len(values), draw(loads))),))
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scaler.calibration import CalibrationState
+from scaler.calibration import SOURCES, CalibrationState
 from scaler.controller import Memory
-from scaler.domain import Action, Decision, ForecastFailure, Mode, Reason, TargetKey
+from scaler.domain import Action, Champion, ChampionReason, Decision, ForecastFailure, Mode, Reason, Source, TargetKey
 from scaler.kube.api import Forbidden, Json, Unreachable
 from scaler.kube.objects import Amounts, Meta, PodObject
 from scaler.kube.predictive_scaler import memory_to_json
@@ -103,7 +103,7 @@ class World:
             level=0.99,
             capacity=1.0,
             lead_time=timedelta(seconds=42),
-            forecast_source="model",
+            forecast_source=Source.MODEL,
             forecast_age=timedelta(seconds=60),
         )
         self.recorder.record(base._replace(**changes))
@@ -190,7 +190,7 @@ def test_nothing_is_written_while_only_numbers_move(world: World, web: TargetKey
         pytest.param({"reason": Reason.PAUSED, "reasons": (Reason.PAUSED,)}, id="a reason to know"),
         pytest.param({"reasons": (Reason.NO_METRICS,)}, id="metrics lost"),
         pytest.param({"reasons": (Reason.NO_FORECAST,), "forecast_source": None}, id="forecast lost"),
-        pytest.param({"forecast_source": "seasonal"}, id="another forecaster"),
+        pytest.param({"forecast_source": Source.PERSISTENCE}, id="another forecaster"),
     ],
 )
 def test_what_a_user_wants_to_see_is_written_at_once(world: World, web: TargetKey, change: dict[str, Any]) -> None:
@@ -366,7 +366,7 @@ def test_the_last_change_outlives_a_restart(world: World, web: TargetKey) -> Non
     world.decide(web, floor=5)
     world.flush()
     world.restart()
-    world.decide(web, floor=5, previous=5, forecast_source="seasonal")
+    world.decide(web, floor=5, previous=5, forecast_source=Source.SEASONAL_DAY)
     world.flush()
     assert world.component()["lastChange"]["to"] == 5
 
@@ -407,7 +407,7 @@ class TestConditions:
                 id="why there is none",
             ),
             pytest.param(
-                {"forecast_source": "seasonal-naive"}, "ForecastAvailable", ("True", "SeasonalNaive"), id="fallback"
+                {"forecast_source": Source.SEASONAL_DAY}, "ForecastAvailable", ("True", "SeasonalDay"), id="stand-in"
             ),
             pytest.param(
                 {"reason": Reason.TARGET_UNAVAILABLE}, "FloorHonoured", ("False", "Retrying"), id="not written"
@@ -543,6 +543,18 @@ class TestEvents:
             "one pod carries 1 [cpu]"
         )
 
+    def test_a_new_champion_is_told_once_with_what_each_source_has_cost(self, world: World, web: TargetKey) -> None:
+        ratios = {"model": 1.25, "persistence": 1.0}
+        model = Champion(Source.MODEL, ChampionReason.TOO_FEW_SCORES, None, ratios, 0.5)
+        crowned = Champion(Source.PERSISTENCE, ChampionReason.CHEAPEST, T0, ratios, 1.0)
+        for champion in (None, model, model._replace(scored_days=0.9), crowned, crowned):
+            world.decide(web, champion=champion)
+            world.flush()
+        assert world.events.reasons == ["ChampionChanged"]
+        assert world.events.events[0].message == (
+            "forecasts of persistence serve in place of model: cost over persistence's model 1.25, persistence 1.00"
+        )
+
     def test_a_decision_without_a_change_says_nothing(self, world: World, web: TargetKey) -> None:
         world.decide(web)
         world.flush()
@@ -563,7 +575,7 @@ class TestEvents:
 class TestMemory:
     MEMORY = Memory(
         durations=(timedelta(seconds=30), timedelta(seconds=50)),
-        calibration=CalibrationState("model", 0.99, np.array([0.5, 1.0]), 2.0),
+        calibration=CalibrationState(0.99, np.full((len(SOURCES), 30), 0.5), 2.0),
     )
 
     def test_it_outlives_the_process(self, world: World, web: TargetKey) -> None:

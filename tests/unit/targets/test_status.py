@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.domain import Action, Decision, ForecastFailure, Mode, Reason, TargetKey
+from scaler.domain import Action, Decision, ForecastFailure, Mode, Reason, Source, TargetKey
 from scaler.kube.objects import ObjectRef
 from scaler.targets.actuator import Trouble
 from scaler.targets.status import Account, Part, looks_alike, visible
@@ -30,7 +30,7 @@ DECISION = Decision(
     reasons=(Reason.DESIRED_WITHIN_RANGE,),
     current_replicas=2,
     ready_replicas=2,
-    forecast_source="model",
+    forecast_source=Source.MODEL,
 )
 TROUBLE = Trouble("Reverted", "somebody sets it back", T0)
 REFUSAL = Refusal(
@@ -56,7 +56,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "floor": st.integers(1, 3),
     "reason": REASONS,
     "reasons": st.lists(REASONS, max_size=2).map(tuple),
-    "forecast_source": st.sampled_from([None, "model", "seasonal"]),
+    "forecast_source": st.sampled_from([None, Source.MODEL, Source.PERSISTENCE]),
     "forecast_failure": st.sampled_from([None, ForecastFailure.TIMEOUT]),
 }
 
@@ -82,7 +82,7 @@ def test_workloads_that_are_not_the_same_do_not_look_alike(one: Workload, other:
         pytest.param({"floor": 3}, False, id="floor"),
         pytest.param({"reason": Reason.PAUSED}, False, id="reason"),
         pytest.param({"reasons": (Reason.NO_METRICS,)}, False, id="a reason on the way"),
-        pytest.param({"forecast_source": "seasonal"}, False, id="source of the forecast"),
+        pytest.param({"forecast_source": Source.PERSISTENCE}, False, id="source of the forecast"),
         pytest.param({"forecast_failure": ForecastFailure.TIMEOUT}, False, id="failure of the forecaster"),
     ],
 )

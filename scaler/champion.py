@@ -1,0 +1,175 @@
+"""Whose forecasts serve a workload: the source whose forecasts have cost it least, in pods; pure.
+
+The cost of a forecast is the pinball loss of the replicas that it asked for against those that were needed, at the
+workload's own level. Costs are discounted over days, so that a workload that changes changes its champion. Sources are
+not always there together (a week of history takes a week), so each is held against persistence, which always is, over
+the windows that both spoke on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Annotated, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from scaler.bounded import Bounded, check_bounds
+from scaler.calibration import SOURCES, Outcome
+from scaler.domain import Champion, ChampionReason, FloatArray, Source, Target
+from scaler.policy import PolicyConfig, pods_for
+
+_PERSISTENCE: Final = SOURCES.index(Source.PERSISTENCE)
+# Of two sources that have cost nothing at all, neither is cheaper.
+_NO_COST: Final = 1e-9
+_DAY: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ChampionConfig:
+    """When another source takes over."""
+
+    champion_margin_ratio: Annotated[
+        float,
+        Bounded(
+            0.0,
+            1.0,
+            "Another source takes over where its forecasts have cost less by more than this share. Below, the two do "
+            "about as well, and a change would only be one more change.",
+        ),
+    ] = 0.03
+    champion_scored: Annotated[
+        timedelta,
+        Bounded(
+            timedelta(hours=1),
+            timedelta(days=7),
+            "Time that a source's forecasts have to have been scored for before it may take over. A day: most loads "
+            "have one, and half of one says little of the other half.",
+        ),
+    ] = _DAY
+    champion_half_life: Annotated[
+        timedelta,
+        Bounded(
+            timedelta(hours=1),
+            timedelta(days=60),
+            "Time after which a cost counts half. Of 1, 2, 4 and 8 days, held against training traces, 4 came nearest "
+            "to the best source in hindsight.",
+        ),
+    ] = timedelta(days=4)
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        check_bounds(self)
+
+
+def _nothing() -> FloatArray:
+    return np.zeros(len(SOURCES))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """What each source's forecasts have cost one workload.
+
+    Attributes:
+        costs: Discounted sum over windows. Shape (S,).
+        references: The same of persistence, over the windows that each source spoke on. Shape (S,).
+        seconds: Time that these windows speak for, discounted alike. Shape (S,).
+        scored_at: Origin of the newest window scored; None before the first.
+        champion: Who serves.
+        since: When it took over; None where it has served from the start.
+    """
+
+    costs: FloatArray = field(default_factory=_nothing)
+    references: FloatArray = field(default_factory=_nothing)
+    seconds: FloatArray = field(default_factory=_nothing)
+    scored_at: datetime | None = None
+    champion: Source = Source.MODEL
+    since: datetime | None = None
+
+    @property
+    def ratios(self) -> FloatArray:
+        """Cost of each source over that of persistence; NaN where none was scored. Shape (S,)."""
+        ratios = (self.costs + _NO_COST) / (self.references + _NO_COST)
+        return np.where(self.seconds > 0, ratios, np.nan)
+
+
+def score(
+    scores: Scores,
+    outcomes: Iterable[Outcome],
+    *,
+    target: Target,
+    config: ChampionConfig,
+    policy: PolicyConfig,
+    period: timedelta,
+) -> Scores:
+    """Take what came of some windows into account.
+
+    Args:
+        scores: As they stand.
+        outcomes: Windows that are over, in order of their origins.
+        target: Its bounds, capacity and level are what a window is judged by.
+        config: How long a cost counts.
+        policy: How load becomes replicas.
+        period: Time between two forecasts, which is what a window speaks for.
+    """
+    for outcome in outcomes:
+        cost = _cost(outcome, target, policy)
+        if not math.isfinite(cost[_PERSISTENCE]):
+            continue
+        passed = max(outcome.origin - scores.scored_at, timedelta(0)) if scores.scored_at is not None else timedelta(0)
+        kept = 0.5 ** (passed / config.champion_half_life)
+        spoke = np.isfinite(cost)
+        scores = replace(
+            scores,
+            costs=kept * scores.costs + np.where(spoke, cost, 0.0),
+            references=kept * scores.references + np.where(spoke, cost[_PERSISTENCE], 0.0),
+            seconds=kept * scores.seconds + np.where(spoke, min(passed, period).total_seconds(), 0.0),
+            scored_at=outcome.origin,
+        )
+    return scores
+
+
+def crown(scores: Scores, config: ChampionConfig, now: datetime) -> tuple[Scores, Champion]:
+    """Say who serves from now on, and why."""
+    ratios = scores.ratios
+    proven = scores.seconds >= config.champion_scored.total_seconds()
+    champion = SOURCES.index(scores.champion)
+    reason = ChampionReason.TOO_FEW_SCORES
+    if proven[champion] and proven.sum() > 1:
+        best = int(np.argmin(np.where(proven, ratios, np.inf)))
+        if ratios[best] < (1.0 - config.champion_margin_ratio) * ratios[champion]:
+            scores, champion = replace(scores, champion=SOURCES[best], since=now), best
+        cheapest = ratios[champion] <= ratios[best]
+        reason = ChampionReason.CHEAPEST if cheapest else ChampionReason.WITHIN_MARGIN
+    known = {
+        source.value: round(ratio, 4)
+        for source, ratio in zip(SOURCES, ratios.tolist(), strict=True)
+        if math.isfinite(ratio)
+    }
+    days = round(float(scores.seconds[champion]) / _DAY.total_seconds(), 3)
+    return scores, Champion(scores.champion, reason, scores.since, known, days)
+
+
+def next_best(scores: Scores, available: npt.NDArray[np.bool_], config: ChampionConfig) -> Source | None:
+    """Give who serves while the champion cannot: the cheapest of the proven ones, else the first; None where nobody.
+
+    Args:
+        scores: As they stand.
+        available: Who has a forecast now. Shape (S,).
+        config: Who is proven.
+    """
+    if not available.any():
+        return None
+    proven = available & (scores.seconds >= config.champion_scored.total_seconds())
+    ratios = np.where(proven, scores.ratios, np.inf)
+    return SOURCES[int(np.argmin(ratios)) if proven.any() else int(np.argmax(available))]
+
+
+def _cost(outcome: Outcome, target: Target, policy: PolicyConfig) -> FloatArray:
+    """Pinball loss of the replicas asked for, at the workload's level; NaN for who had no forecast. Shape (S,)."""
+    asked, needed = (pods_for(load, target, policy) for load in (outcome.peaks, np.array(outcome.highest)))
+    short = needed - asked
+    return np.maximum(target.level * short, (target.level - 1.0) * short)

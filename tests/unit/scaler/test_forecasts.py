@@ -1,0 +1,127 @@
+"""What is kept of one workload's forecasts from one answer to the next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from scaler import baselines
+from scaler.calibration import SOURCES, CalibrationConfig
+from scaler.champion import Scores
+from scaler.domain import Forecast, ForecastRequest, Source, Target, TargetKey
+from scaler.forecasts import Arrival, Forecasts, ForecastsConfig, censor, take
+from scaler.history import PREDICTION_LENGTH as H
+
+T0 = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+STEP = timedelta(minutes=1)
+PERIOD = timedelta(minutes=5)
+KEY = TargetKey("shop", "Deployment", "web")
+TARGET = Target(KEY, 0, 100, capacity=10.0, miss_budget_ratio=0.1)
+CONFIG = ForecastsConfig()
+NAN = float("nan")
+JUDGED = 5
+
+
+def arrival(
+    load: list[float], *, model: float | None, at: datetime = T0, day: float = NAN, length: int = 60
+) -> Arrival:
+    values = np.array([*[load[0]] * (length - len(load)), *load])
+    seasons = np.full((2, length + H), NAN)
+    seasons[0] = day
+    request = ForecastRequest(KEY, at, STEP, values, seasons)
+    forecast = None
+    if model is not None:
+        bounds = np.full((H, 2), model)
+        forecast = Forecast(at, STEP, (0.5, 0.9), bounds, bounds, Source.MODEL, "v1")
+    return Arrival(request, forecast, baselines.forecast([request])[KEY], JUDGED)
+
+
+def took(known: Forecasts, news: Arrival, *, target: Target = TARGET, config: ForecastsConfig = CONFIG) -> Forecasts:
+    return take(known, news, target=target, config=config, now=news.request.origin)
+
+
+def serving(known: Forecasts) -> tuple[Source, float]:
+    newest = known.trajectories[0]
+    return newest.forecast.source, newest.peaks[JUDGED - 1]
+
+
+def test_the_models_forecast_serves_as_it_arrived() -> None:
+    known = took(Forecasts(), arrival([20.0], model=50.0))
+    assert serving(known) == (Source.MODEL, 50.0)
+    assert known.newest is not None
+    assert known.newest.forecast.model_version == "v1"
+    assert known.stand_in is None
+
+
+def test_without_the_models_answer_its_last_one_comes_first_and_the_next_best_behind_it() -> None:
+    known = took(took(Forecasts(), arrival([20.0], model=50.0)), arrival([20.0], model=None, at=T0 + PERIOD, day=20.0))
+    assert [(t.forecast.source, t.forecast.origin) for t in known.trajectories] == [
+        (Source.MODEL, T0), (Source.SEASONAL_DAY, T0 + PERIOD),
+    ]  # fmt: skip
+
+
+def test_a_champion_without_the_model_serves_its_own_bounds_with_its_own_offset() -> None:
+    known = Forecasts(scores=Scores(champion=Source.PERSISTENCE))
+    known = took(known, arrival([10.0, 20.0] * 30, model=90.0))
+    source, peak = serving(known)
+    # The newest load is 20, and half of the loads of the context were followed by one 10 higher.
+    assert source is Source.PERSISTENCE
+    assert peak == pytest.approx(20.0 + 10.0)
+
+
+def test_what_came_true_is_scored_by_the_pods_that_each_source_asked_for() -> None:
+    known = took(Forecasts(), arrival([20.0], model=90.0))
+    for minutes in (5, 10):
+        at = T0 + timedelta(minutes=minutes)
+        known = took(known, arrival([20.0], model=90.0, at=at))
+    assert known.champion is not None
+    row = SOURCES.index(Source.MODEL)
+    assert known.scores.costs[row] == pytest.approx(2 * 7 * 0.1, rel=0.01)
+    assert known.scores.scored_at == T0 + PERIOD
+
+
+def test_a_source_is_judged_by_no_less_than_the_load_that_was_seen() -> None:
+    known = took(Forecasts(), arrival([20.0, 60.0], model=5.0))
+    assert known.calibration is not None
+    (issued,) = known.calibration.issued
+    assert issued.peaks[SOURCES.index(Source.MODEL)] == 60.0
+
+
+def test_a_censored_window_is_not_scored() -> None:
+    known = censor(took(Forecasts(), arrival([20.0], model=90.0)), T0 + 2 * STEP)
+    known = took(known, arrival([20.0], model=90.0, at=T0 + PERIOD))
+    assert known.scores.scored_at is None
+
+
+def test_nothing_is_censored_before_the_first_forecast() -> None:
+    empty = Forecasts()
+    assert censor(empty, T0) is empty
+
+
+def test_at_another_level_scores_begin_anew() -> None:
+    known = took(Forecasts(), arrival([20.0], model=90.0))
+    known = replace(known, scores=Scores(champion=Source.PERSISTENCE, scored_at=T0))
+    known = took(known, arrival([20.0], model=90.0, at=T0 + PERIOD), target=replace(TARGET, miss_budget_ratio=0.05))
+    assert (known.scores.champion, known.calibration and known.calibration.level) == (Source.MODEL, 0.95)
+
+
+def test_a_load_of_zero_teaches_nothing_and_stops_nothing() -> None:
+    known = Forecasts()
+    for minutes in range(0, 60, 5):
+        known = took(known, arrival([0.0], model=0.0, at=T0 + timedelta(minutes=minutes), day=0.0))
+    assert serving(known) == (Source.MODEL, 0.0)
+    assert known.calibration is not None
+    assert known.calibration.issued == ()
+
+
+def test_a_rate_of_zero_keeps_what_each_source_began_with() -> None:
+    config = ForecastsConfig(calibration=CalibrationConfig(calibration_rate=0.0))
+    known = Forecasts()
+    for minutes in range(0, 60, 5):
+        at = T0 + timedelta(minutes=minutes)
+        known = took(known, arrival([20.0 + minutes], model=10.0, at=at), config=config)
+    assert known.newest is not None
+    assert set(known.newest.offsets) == {0.0}
