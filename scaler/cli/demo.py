@@ -24,12 +24,12 @@ from scaler.adapters.kserve_forecaster import KServeForecaster
 from scaler.cli.exits import EXIT_BAD_INPUT, EXIT_FAILED, fail
 from scaler.controller import ControllerConfig
 from scaler.domain import ScalerError
-from scaler.replay.cluster import StartUp
 from scaler.replay.impatient import ImpatientForecaster
 from scaler.replay.model_server import model_endpoint
 from scaler.replay.plan import ReplayPlan, plan_replay
 from scaler.replay.result import POLICY_NAMES, Policy, ReplayResult, ReplaySettings
 from scaler.replay.run import replay
+from scaler.replay.start_up import StartUp
 from scaler.replay.summary import (
     fallback_warning,
     in_days,

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from scaler.domain import FloatArray
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 TICK = timedelta(seconds=15)  # the HPA's sync period, and the scaler's own
 
@@ -68,7 +73,7 @@ def demand_from(values: FloatArray, *, start: datetime, step: timedelta, noise_r
     return Demand(start=start, step=step, load=values[step_of_tick].astype(np.float64) * np.exp(noise))
 
 
-def pods_needed(load: FloatArray, capacity: float) -> FloatArray:
+def pods_needed(load: FloatArray, capacity: FloatArray | float) -> FloatArray:
     """Pods that the load needs: d_t = ceil(load_t / c); NaN where the load is unknown. Shape of `load`."""
     needed: FloatArray = np.ceil(load / capacity - 1e-9)
     return needed

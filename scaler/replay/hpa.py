@@ -1,120 +1,258 @@
-"""The HorizontalPodAutoscaler as Kubernetes documents it, for a replay; it knows nothing of forecasts.
+"""The HorizontalPodAutoscaler as Kubernetes documents it, for many workloads at once; it knows nothing of forecasts.
 
-Source: kubernetes.io, "Horizontal Pod Autoscaling", algorithm details and default behavior (autoscaling/v2).
-Simplified, because a replay has one homogeneous workload: a pod is unready until it was Ready for one whole metric
-window, which stands for both the CPU initialization period and the initial readiness delay; metrics are missing for
-all pods or for none.
+Source: kubernetes.io, "Horizontal Pod Autoscaling" (autoscaling/v2): algorithm details, configurable scaling behavior
+and default behavior. Where a sentence there leaves a case open, the controller's own replica_calculator.go and
+horizontal.go settle it.
 """
 
 from __future__ import annotations
 
-import math
-from collections import deque
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
+from enum import StrEnum
+
+import numpy as np
+
+from scaler.domain import FloatArray
+from scaler.replay.demand import TICK, BoolArray, IntArray
+
+_ROUNDING = 1e-9  # 7 * 0.1 / 0.1 must not become 8, and 1.1 - 1 must not exceed 0.1
+_NONE = -1  # below every recommendation, and above
+_LARGEST = np.iinfo(np.int64).max
+
+
+class PolicyKind(StrEnum):
+    """What a scaling policy counts."""
+
+    PODS = "Pods"
+    PERCENT = "Percent"
+
+
+class SelectPolicy(StrEnum):
+    """Which of several policies holds: the largest change, the smallest, or no change at all."""
+
+    MAX = "Max"
+    MIN = "Min"
+    DISABLED = "Disabled"
 
 
 @dataclass(frozen=True, slots=True)
-class PodMetrics:
-    """What the metrics API says about the pods of the workload.
+class ScalingPolicy:
+    """The change that one period may see.
 
     Attributes:
-        usage_per_pod: Mean load of the measured pods.
-        measured_pods: Pods with a metric that counts.
-        unready_pods: Pods that are not Ready, or not for long enough to have a metric that counts.
+        value: Pods, or percent of the replicas at the period's start.
     """
 
-    usage_per_pod: float
-    measured_pods: int
-    unready_pods: int
+    kind: PolicyKind
+    value: int
+    period: timedelta
+
+    @property
+    def period_ticks(self) -> int:
+        """Syncs that a period spans."""
+        return -(-self.period // TICK)
 
 
 @dataclass(frozen=True, slots=True)
-class HpaConfig:
-    """An HPA's spec; the defaults are those of Kubernetes.
+class ScalingRules:
+    """One direction of a `behavior`.
 
     Attributes:
-        target_per_replica: Load that each pod should carry.
-        scale_up_pods, scale_up_ratio: The two default policies of scaling up, per 15 s; the larger counts.
+        stabilization_window: How long past recommendations hold a change back.
+        tolerance: Ratio of metric and target, from 1, that changes nothing in this direction.
     """
 
-    target_per_replica: float
-    max_replicas: int
+    policies: tuple[ScalingPolicy, ...]
+    stabilization_window: timedelta
+    select: SelectPolicy = SelectPolicy.MAX
     tolerance: float = 0.1
-    scale_down_stabilization_window: timedelta = timedelta(seconds=300)
-    scale_up_pods: int = 4
-    scale_up_ratio: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse rules that allow for nothing without saying so."""
+        if not self.policies:
+            raise ValueError("policies must not be empty; select Disabled to allow for no change")
+
+    @property
+    def window_ticks(self) -> int:
+        """Syncs whose recommendations hold, the present one included; 0 without a window."""
+        return -(-self.stabilization_window // TICK)
+
+    @property
+    def longest_period_ticks(self) -> int:
+        """Syncs of the longest period of any policy."""
+        return max(policy.period_ticks for policy in self.policies)
+
+
+_PERIOD = timedelta(seconds=15)
+DEFAULT_SCALE_UP = ScalingRules(
+    policies=(ScalingPolicy(PolicyKind.PERCENT, 100, _PERIOD), ScalingPolicy(PolicyKind.PODS, 4, _PERIOD)),
+    stabilization_window=timedelta(0),
+)
+DEFAULT_SCALE_DOWN = ScalingRules(
+    policies=(ScalingPolicy(PolicyKind.PERCENT, 100, _PERIOD),),
+    stabilization_window=timedelta(seconds=300),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HpaConfig:
+    """The specs of many HPAs with the same `behavior`; its defaults are those of Kubernetes.
+
+    Attributes:
+        target_per_replica: Load that each pod should carry. Shape (L,).
+        max_replicas: Shape (L,).
+    """
+
+    target_per_replica: FloatArray
+    max_replicas: IntArray
+    scale_up: ScalingRules = DEFAULT_SCALE_UP
+    scale_down: ScalingRules = DEFAULT_SCALE_DOWN
 
     def __post_init__(self) -> None:
         """Refuse a target that no division survives."""
-        if not self.target_per_replica > 0:
-            raise ValueError(f"target_per_replica must be above 0, got {self.target_per_replica}")
+        if not (self.target_per_replica > 0).all():
+            raise ValueError(f"target_per_replica must be above 0, got {self.target_per_replica.min():g}")
 
 
-@dataclass(slots=True)
-class HorizontalPodAutoscaler:
-    """One HPA with what it remembers: its own recommendations within the stabilization window."""
+@dataclass(frozen=True, slots=True, eq=False)
+class PodMetrics:
+    """What the metrics API says about the pods of each workload. Each array has shape (L,).
 
-    config: HpaConfig
-    _recommendations: deque[tuple[datetime, int]] = field(default_factory=deque)
+    Every pod ordered is one of the three; a pod that is being deleted is none of them.
 
-    def sync(self, now: datetime, *, current_replicas: int, min_replicas: int, metrics: PodMetrics | None) -> int:
-        """Return the replicas that should be ordered now.
+    Attributes:
+        usage_per_pod: Mean load of the measured pods; NaN where there are no metrics at all.
+        measured: Pods with a metric that counts.
+        unready: Pods that are not Ready, or not for long enough to have a metric that counts.
+        missing: Ready pods without a metric.
+    """
 
-        Below `min_replicas` or above the maximum the bound is taken at once, before any metric is read. Without
-        metrics nothing changes.
-        """
-        if current_replicas > self.config.max_replicas:
-            return self.config.max_replicas
-        if current_replicas < min_replicas:
-            return min(min_replicas, self.config.max_replicas)
-        if metrics is None:
-            return current_replicas
-        desired = recommend(metrics, current_replicas, self.config)
-        stabilized = self._stabilize(now, current_replicas, desired)
-        limited = min(stabilized, _scale_up_limit(current_replicas, self.config))
-        return max(min(limited, self.config.max_replicas), min_replicas)
-
-    def _stabilize(self, now: datetime, current_replicas: int, desired: int) -> int:
-        """Go down no further than the highest recommendation within the window, and up at once."""
-        if not self._recommendations:  # after a restart the replicas found stand for the unknown past
-            self._recommendations.append((now, current_replicas))
-        self._recommendations.append((now, desired))
-        while self._recommendations[0][0] <= now - self.config.scale_down_stabilization_window:
-            self._recommendations.popleft()
-        highest = max(recommendation for _, recommendation in self._recommendations)
-        return max(desired, min(current_replicas, highest))
+    usage_per_pod: FloatArray
+    measured: IntArray
+    unready: IntArray
+    missing: IntArray
 
 
-def recommend(metrics: PodMetrics, current_replicas: int, config: HpaConfig) -> int:
+def recommend(metrics: PodMetrics, current_replicas: IntArray, config: HpaConfig) -> tuple[IntArray, BoolArray]:
     """Desired replicas before stabilization and limits.
 
     desired = ceil(pods * usage / target), unless usage / target is within the tolerance of 1. On the way up unready
-    pods count as pods without load; on the way down they do not count. Where counting them takes the ratio into the
-    tolerance, or turns its direction, nothing changes.
+    and missing pods count as pods without load; on the way down missing ones count as at the target, and unready ones
+    do not count. Where counting them takes the ratio into the tolerance or turns its direction, nothing changes.
+
+    Returns:
+        Desired replicas, and where they are known: a workload without any metric that counts has none, and its
+        replicas are given as they are. Shape (L,) each.
     """
-    if not metrics.measured_pods:
-        return current_replicas
-    ratio = metrics.usage_per_pod / config.target_per_replica
-    if ratio <= 1.0 or not metrics.unready_pods:
-        if _within_tolerance(ratio, config):
-            return current_replicas
-        return _pods(ratio * metrics.measured_pods)
-    pods = metrics.measured_pods + metrics.unready_pods
-    diluted_ratio = ratio * metrics.measured_pods / pods
-    if diluted_ratio < 1.0 or _within_tolerance(diluted_ratio, config):
-        return current_replicas
-    return max(_pods(diluted_ratio * pods), current_replicas)
+    known = (metrics.measured > 0) & ~np.isnan(metrics.usage_per_pod)
+    ratio = np.where(known, metrics.usage_per_pod, 0.0) / config.target_per_replica
+    up, down = ratio > 1.0, ratio < 1.0
+    missing = np.where(down, metrics.missing, 0)
+    pods = metrics.measured + np.where(up, metrics.unready + metrics.missing, missing)
+    total = ratio * metrics.measured + missing  # in pods at the target
+    counted_ratio = total / np.maximum(pods, 1)
+    tolerated = (counted_ratio >= 1.0 - config.scale_down.tolerance - _ROUNDING) & (
+        counted_ratio <= 1.0 + config.scale_up.tolerance + _ROUNDING
+    )
+    desired = np.ceil(total - _ROUNDING).astype(np.int64)
+    turned = np.where(
+        up,
+        (counted_ratio < 1.0) | (desired < current_replicas),
+        down & ((counted_ratio > 1.0) | (desired > current_replicas)),
+    )
+    return np.where(known & ~tolerated & ~turned, desired, current_replicas), known
 
 
-def _within_tolerance(ratio: float, config: HpaConfig) -> bool:
-    return abs(1.0 - ratio) <= config.tolerance + 1e-9  # 1.1 - 1 must not exceed 0.1
+@dataclass(slots=True, eq=False)
+class HorizontalPodAutoscalers:
+    """Many HPAs in step, with what they remember: recommendations of the windows, changes of the longest period."""
 
+    config: HpaConfig
+    _highest: IntArray = field(init=False)  # recommendations on the way down, rows by tick modulo the window
+    _lowest: IntArray = field(init=False)  # and on the way up
+    _added: IntArray = field(init=False)  # replicas added in each tick, rows modulo the period
+    _removed: IntArray = field(init=False)
+    _began: bool = field(init=False, default=False)
 
-def _pods(replicas: float) -> int:
-    return math.ceil(replicas - 1e-9)  # 7 * 0.1 / 0.1 must not become 8
+    def __post_init__(self) -> None:
+        """Begin with nothing remembered."""
+        lanes, (up, down) = self.config.max_replicas.shape[0], (self.config.scale_up, self.config.scale_down)
+        period = max(up.longest_period_ticks, down.longest_period_ticks)
+        self._highest = np.full((down.window_ticks, lanes), _NONE, dtype=np.int64)
+        self._lowest = np.full((up.window_ticks, lanes), _LARGEST, dtype=np.int64)
+        self._added = np.zeros((period, lanes), dtype=np.int64)
+        self._removed = np.zeros((period, lanes), dtype=np.int64)
 
+    def sync(self, tick: int, *, current_replicas: IntArray, min_replicas: IntArray, metrics: PodMetrics) -> IntArray:
+        """Return the replicas that should be ordered now; called at every tick, one after the other.
 
-def _scale_up_limit(current_replicas: int, config: HpaConfig) -> int:
-    by_ratio = math.ceil(current_replicas * (1.0 + config.scale_up_ratio))
-    return max(current_replicas + config.scale_up_pods, by_ratio)
+        Below `min_replicas` or above the maximum the bound is taken at once, before any metric is read. Without
+        metrics nothing changes. Each array has shape (L,).
+        """
+        max_replicas = self.config.max_replicas
+        lower = np.minimum(min_replicas, max_replicas)
+        desired, known = recommend(metrics, current_replicas, self.config)
+        bounded = np.clip(current_replicas, lower, max_replicas)
+        read = known & (bounded == current_replicas)
+        stabilized = self._stabilize(tick, current_replicas, desired, read)
+        limited = np.minimum(stabilized, self._limit_up(tick, current_replicas))
+        limited = np.maximum(limited, self._limit_down(tick, current_replicas))
+        replicas = np.where(read, np.clip(limited, lower, max_replicas), bounded)
+        row, change = tick % len(self._added), replicas - current_replicas
+        self._added[row] = np.maximum(change, 0)
+        self._removed[row] = np.maximum(-change, 0)
+        return replicas
+
+    def _stabilize(self, tick: int, current: IntArray, desired: IntArray, read: BoolArray) -> IntArray:
+        """Go down no further than the highest recommendation of its window, up no further than the lowest.
+
+        After a restart the replicas found stand for the unknown past.
+        """
+        lowest = highest = desired
+        if len(self._highest):
+            newest = np.where(read, desired, _NONE)
+            self._highest[tick % len(self._highest)] = newest if self._began else np.maximum(newest, current)
+            highest = self._highest.max(axis=0)
+        if len(self._lowest):
+            newest = np.where(read, desired, _LARGEST)
+            self._lowest[tick % len(self._lowest)] = newest if self._began else np.minimum(newest, current)
+            lowest = self._lowest.min(axis=0)
+        self._began = True
+        return np.minimum(np.maximum(current, lowest), highest)
+
+    def _limit_up(self, tick: int, current: IntArray) -> IntArray:
+        """Give the most replicas that the policies of scaling up allow now."""
+        rules = self.config.scale_up
+        if rules.select is SelectPolicy.DISABLED:
+            return current
+        allowed = []
+        for policy in rules.policies:
+            start = self._at_start(tick, current, policy)
+            by_percent = policy.kind is PolicyKind.PERCENT
+            # Rounded up, as documented: a small percentage must still allow for a pod.
+            allowed.append(-(-start * (100 + policy.value) // 100) if by_percent else start + policy.value)
+        chosen = np.maximum.reduce(allowed) if rules.select is SelectPolicy.MAX else np.minimum.reduce(allowed)
+        return np.maximum(chosen, current)
+
+    def _limit_down(self, tick: int, current: IntArray) -> IntArray:
+        """Give the fewest replicas that the policies of scaling down allow now."""
+        rules = self.config.scale_down
+        if rules.select is SelectPolicy.DISABLED:
+            return current
+        allowed = []
+        for policy in rules.policies:
+            start = self._at_start(tick, current, policy)
+            by_percent = policy.kind is PolicyKind.PERCENT
+            # What leaves is rounded up, so what stays is rounded down.
+            allowed.append(start * (100 - policy.value) // 100 if by_percent else start - policy.value)
+        chosen = np.minimum.reduce(allowed) if rules.select is SelectPolicy.MAX else np.maximum.reduce(allowed)
+        return np.minimum(chosen, current)
+
+    def _at_start(self, tick: int, current: IntArray, policy: ScalingPolicy) -> IntArray:
+        """Replicas when the policy's period began: a change as old as the period no longer counts."""
+        if policy.period_ticks == 1:
+            return current
+        rows = (tick - np.arange(1, policy.period_ticks)) % len(self._added)
+        start: IntArray = current - self._added[rows].sum(axis=0) + self._removed[rows].sum(axis=0)
+        return start

@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import numpy as np
-import numpy.typing as npt
 
 from scaler.domain import FloatArray
-from scaler.replay.demand import TICK
+from scaler.replay.demand import TICK, IntArray
 
 
-def stabilized_need(needed: FloatArray, *, window: timedelta) -> npt.NDArray[np.int64]:
+def stabilized_need(needed: FloatArray, *, window: timedelta) -> IntArray:
     """Highest need of the window that ends with each tick: what stabilization keeps on the way down.
 
     Args:
@@ -28,12 +27,12 @@ def stabilized_need(needed: FloatArray, *, window: timedelta) -> npt.NDArray[np.
 
 def clairvoyant(
     needed: FloatArray,
-    start_delays: npt.NDArray[np.int64],
+    start_delays: IntArray,
     *,
     min_replicas: int,
     max_replicas: int,
     stabilization_window: timedelta,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+) -> tuple[IntArray, IntArray]:
     """Smallest ready count that meets every need, with the same start-up delays, bounds and stabilization.
 
     Ready pods are exactly the stabilized need within the bounds. Each rise is ordered at the last tick from which its
@@ -60,8 +59,17 @@ def clairvoyant(
     return ready, ordered
 
 
-def _last_order_tick(start_delays: npt.NDArray[np.int64], ready_tick: int, pods: int) -> int:
+def _last_order_tick(start_delays: IntArray, ready_tick: int, pods: int) -> int:
     for tick in range(ready_tick - 1, -1, -1):
         if tick + int(start_delays[tick, :pods].max()) <= ready_tick:
             return tick
     return 0
+
+
+def paid_for(ordered: IntArray, termination_grace: timedelta) -> IntArray:
+    """Pods that cost at each tick: those ordered, and those taken away whose grace is not over. Shape (n,) each."""
+    taken = np.maximum(-np.diff(ordered, prepend=ordered[:1]), 0)
+    ticks = -(-termination_grace // TICK)
+    so_far = np.concatenate((np.zeros(ticks, dtype=np.int64), np.cumsum(taken)))
+    paid: IntArray = ordered + so_far[ticks:] - so_far[: len(ordered)]
+    return paid

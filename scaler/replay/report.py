@@ -209,7 +209,7 @@ def _scores(result: ReplayResult) -> str:
 
 
 def _settings(result: ReplayResult) -> str:
-    settings, start_up = result.settings, result.settings.start_up
+    settings, start_up, physics = result.settings, result.settings.start_up, result.settings.physics
     rows = {
         "capacity of one pod": f"{settings.capacity:.4g} of the load's unit",
         "bounds": f"{settings.min_replicas} to {settings.max_replicas} pods",
@@ -218,15 +218,20 @@ def _settings(result: ReplayResult) -> str:
             f"log-normal, median {start_up.median.total_seconds():g} s, spread {start_up.spread_ratio:g}; "
             f"{start_up.cache_miss_ratio:.0%} pull their image and take {start_up.cache_miss_factor:g} times as long"
         ),
-        "metric delay": f"{settings.metric_delay.total_seconds():g} s after the end of a step",
+        "warm-up of a pod": f"{physics.warm_up.total_seconds():g} s from Ready to full speed",
+        "end of a pod": f"paid for {physics.termination_grace.total_seconds():g} s longer, serving nothing",
+        "metric delay": f"{physics.metric_delay.total_seconds():g} s after the end of a step",
         "AI-HPA asks for a forecast": f"every {result.config.forecast_cycle.forecast_period.total_seconds():g} s",
         "AI-HPA expects metrics": (
             f"at most {result.config.metric_delay.total_seconds():g} s old; "
             f"blind after {result.config.policy.metric_freshness.total_seconds():g} s"
         ),
         "forecast latency": f"{settings.forecast_latency.total_seconds():g} s",
-        "noise": f"log-normal, {settings.noise_ratio:.0%}, every 15 s",
-        "queue": f"what the ready pods serve within {settings.queue_timeout.total_seconds():g} s",
+        "noise": (
+            f"of the load log-normal, {physics.noise_ratio:.0%}, every 15 s; of what one pod's metric says "
+            f"{physics.pod_noise_ratio:.0%}"
+        ),
+        "queue": f"what the ready pods serve within {physics.queue_timeout.total_seconds():g} s",
         "seed": str(settings.seed),
         "forecasts behind the decisions": ", ".join(
             f"{share:.1%} {source}" for source, share in result.forecast_sources().items()

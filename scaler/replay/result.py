@@ -9,14 +9,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
 from scaler.controller import ControllerConfig
 from scaler.domain import Decision, FloatArray, Forecast
-from scaler.replay.cluster import Service, StartUp
-from scaler.replay.demand import TICK
+from scaler.replay.demand import TICK, IntArray
+from scaler.replay.physics import Physics
 from scaler.replay.scores import Scores
+from scaler.replay.start_up import StartUp
 
 
 class Policy(StrEnum):
@@ -42,10 +40,8 @@ class ReplaySettings:
         capacity: Load of one pod beyond which its service level fails; in the policies and in every score.
         hpa_target_ratio: The HPA's target utilization, as a share of `capacity`.
         start_up: How long pods take to be Ready.
-        metric_delay: From the end of a step to its value being visible, for every policy.
+        physics: How load, pods and metrics behave, for every policy.
         forecast_latency: From asking for a forecast to having it, in simulated time.
-        noise_ratio: Log-normal noise of each tick around the trace.
-        queue_timeout: How long a request waits for a pod at most.
     """
 
     capacity: float
@@ -53,10 +49,8 @@ class ReplaySettings:
     max_replicas: int
     hpa_target_ratio: float = 0.7
     start_up: StartUp = field(default_factory=StartUp)
-    metric_delay: timedelta = timedelta(seconds=60)
+    physics: Physics = field(default_factory=Physics)
     forecast_latency: timedelta = timedelta(seconds=3)
-    noise_ratio: float = 0.02
-    queue_timeout: timedelta = timedelta(seconds=30)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -81,9 +75,8 @@ class PolicyRun:
         ordered: Pods ordered, starting ones included, per tick. Shape (n,).
     """
 
-    ready: npt.NDArray[np.int64]
-    ordered: npt.NDArray[np.int64]
-    service: Service
+    ready: IntArray
+    ordered: IntArray
     scores: Scores
 
 

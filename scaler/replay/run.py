@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
-import numpy.typing as npt
 
 from scaler.controller import Controller, ControllerConfig, Forecaster
 from scaler.domain import Decision, FloatArray, Mode, Target, TargetKey
-from scaler.replay.cluster import SimulatedCluster, serve
 from scaler.replay.demand import TICK, Demand, demand_from, pods_needed
-from scaler.replay.hpa import HorizontalPodAutoscaler, HpaConfig
-from scaler.replay.oracle import clairvoyant
+from scaler.replay.hpa import DEFAULT_SCALE_DOWN, HpaConfig
+from scaler.replay.hpa_lanes import HpaLanes
+from scaler.replay.lanes import Lane, Lanes, lanes_of
+from scaler.replay.ledger import Ledger
+from scaler.replay.metrics import Metrics
+from scaler.replay.oracle import clairvoyant, paid_for
 from scaler.replay.plan import ReplayPlan
+from scaler.replay.pods import PodCounts
+from scaler.replay.ports import SimulatedTargets
 from scaler.replay.result import Policy, PolicyRun, ReplayResult, ReplaySettings
-from scaler.replay.scores import score
 from scaler.replay.simulated_time import RecordingForecaster, SimulatedExecutor
-from scaler.replay.workload import SimulatedTarget, SimulatedWorkload, TraceMetrics
 
 PROGRESS_PERIOD = timedelta(minutes=30)  # of simulated time
-
-
-@dataclass(frozen=True, slots=True)
-class _OneTarget:
-    """The TargetSource of a replay."""
-
-    target: Target
-
-    def targets(self, now: datetime) -> Sequence[Target]:
-        return (self.target,)
+_HPA, _AI_HPA = 0, 1  # the lanes
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,38 +41,37 @@ class _Decisions:
 class _Stage:
     """What every policy of one replay meets: the same load, the same metrics and the same luck with pods."""
 
-    metrics: TraceMetrics
-    start_delays: npt.NDArray[np.int64]
-    window: range
+    metrics: Metrics
+    plan: ReplayPlan
     settings: ReplaySettings
 
     @property
+    def window(self) -> range:
+        """The ticks that are replayed."""
+        return range(self.metrics.clock.tick_of(self.plan.window_start), len(self.metrics))
+
+    @property
+    def load(self) -> FloatArray:
+        """Of the window. Shape (n,)."""
+        return self.metrics.load[self.window.start :, 0]
+
+    @property
     def needed(self) -> FloatArray:
-        return pods_needed(self.metrics.demand.load, self.settings.capacity)[self.window.start :]
+        """Pods that the window's load needs. Shape (n,)."""
+        return pods_needed(self.load, self.settings.capacity)
 
-    def workload(self) -> SimulatedWorkload:
-        """Pods and an HPA at the start of the window, with as many pods as the HPA would have."""
+    def lanes(self, count: int) -> Lanes:
+        """Make as many lanes, all alike."""
         settings = self.settings
-        target_per_replica = settings.capacity * settings.hpa_target_ratio
-        before = self.metrics.demand.load[: self.window.start]
-        newest = before[np.flatnonzero(~np.isnan(before))[-1]]
-        settled = math.ceil(newest / target_per_replica)
-        return SimulatedWorkload(
-            metrics=self.metrics,
-            cluster=SimulatedCluster(
-                start_delays=self.start_delays,
-                ready_replicas=min(max(settled, settings.min_replicas), settings.max_replicas),
-            ),
-            hpa=HorizontalPodAutoscaler(HpaConfig(target_per_replica, settings.max_replicas)),
-            floor=settings.min_replicas,
+        lane = Lane(
+            load=0,
+            capacity=settings.capacity,
+            min_replicas=settings.min_replicas,
+            max_replicas=settings.max_replicas,
+            start_up=settings.start_up,
+            seed=settings.seed,
         )
-
-    def run(self, ready: npt.NDArray[np.int64], ordered: npt.NDArray[np.int64]) -> PolicyRun:
-        """Serve the window's load with these pods and score it. Shape (window,) each."""
-        settings = self.settings
-        load = self.metrics.demand.load[self.window.start :]
-        service = serve(load, ready, capacity=settings.capacity, queue_timeout=settings.queue_timeout)
-        return PolicyRun(ready, ordered, service, score(self.needed, ready, ordered, service))
+        return lanes_of([lane] * count, self.metrics, settings.physics)
 
 
 def replay(
@@ -106,27 +97,20 @@ def replay(
     Raises:
         ValueError: Nothing was observed before the window, or the load of the whole window is unknown.
     """
-    trace = plan.trace
+    trace, physics = plan.trace, settings.physics
     demand = demand_from(
-        trace.values, start=trace.start, step=trace.step, noise_ratio=settings.noise_ratio, seed=settings.seed
+        trace.values, start=trace.start, step=trace.step, noise_ratio=physics.noise_ratio, seed=settings.seed
     )
-    stage = _Stage(
-        metrics=TraceMetrics(demand, settings.metric_delay),
-        start_delays=settings.start_up.draw(len(demand), settings.seed),
-        window=range(demand.tick_of(plan.window_start), len(demand)),
-        settings=settings,
-    )
-    hpa_run = _hpa_alone(stage)
+    stage = _Stage(Metrics([demand], physics.metric_delay), plan, settings)
     recorder = _Decisions()
-    executor = SimulatedExecutor(plan.window_start, settings.forecast_latency)
-    recording = RecordingForecaster(forecaster, executor)
-    fitted = _for_step(config if config is not None else ControllerConfig(), demand, settings)
-    ai_hpa_run = _ai_hpa(stage, recording, recorder, config=fitted, progress=progress)
+    recording = RecordingForecaster(forecaster, SimulatedExecutor(plan.window_start, settings.forecast_latency))
+    fitted = _for_step(config if config is not None else ControllerConfig(), demand, physics.metric_delay)
+    hpa_run, ai_hpa_run = _over_hpa(stage, recording, recorder, config=fitted, progress=progress)
     return ReplayResult(
         series=trace.name,
         has_clock=trace.has_clock,
         start=plan.window_start,
-        load=demand.load[stage.window.start :],
+        load=stage.load,
         needed=stage.needed,
         runs={Policy.HPA: hpa_run, Policy.AI_HPA: ai_hpa_run, Policy.ORACLE: _oracle(stage)},
         decisions=tuple(recorder.decisions),
@@ -137,9 +121,9 @@ def replay(
     )
 
 
-def _for_step(config: ControllerConfig, demand: Demand, settings: ReplaySettings) -> ControllerConfig:
+def _for_step(config: ControllerConfig, demand: Demand, metric_delay: timedelta) -> ControllerConfig:
     """Tell the controller how old a newest sample usually is, as one would for a pipeline with this step."""
-    age = demand.step + settings.metric_delay
+    age = demand.step + metric_delay
     freshness = max(config.policy.metric_freshness, age + demand.step)
     return replace(
         config,
@@ -148,26 +132,22 @@ def _for_step(config: ControllerConfig, demand: Demand, settings: ReplaySettings
     )
 
 
-def _hpa_alone(stage: _Stage) -> PolicyRun:
-    workload = stage.workload()
-    for tick in stage.window:
-        workload.advance(tick, stage.metrics.demand.time_of(tick))
-    return stage.run(workload.ready[stage.window.start :], workload.ordered[stage.window.start :])
-
-
-def _ai_hpa(
+def _over_hpa(
     stage: _Stage,
     forecaster: RecordingForecaster,
     recorder: _Decisions,
     *,
     config: ControllerConfig,
     progress: Callable[[datetime], None],
-) -> PolicyRun:
-    workload = stage.workload()
-    target = _target(stage.settings)
-    simulated = SimulatedTarget(target.key, workload)
+) -> tuple[PolicyRun, PolicyRun]:
+    """Run two lanes of the same HPA: one alone, one with AI-HPA's floor under it."""
+    lanes, window = stage.lanes(2), stage.window
+    per_pod = lanes.capacity * stage.settings.hpa_target_ratio
+    pods = lanes.settled_pods(stage.plan.window_start, per_pod)
+    hpas = HpaLanes(lanes, HpaConfig(per_pod, lanes.max_replicas), pods)
+    simulated = SimulatedTargets(hpas, {_AI_HPA: _target(stage.settings)})
     controller = Controller(
-        targets=_OneTarget(target),
+        targets=simulated,
         metrics=simulated,
         forecaster=forecaster,
         scale_target=simulated,
@@ -175,14 +155,21 @@ def _ai_hpa(
         executor=forecaster.executor,
         config=config,
     )
-    for tick in stage.window:
-        now = stage.metrics.demand.time_of(tick)
-        if not (tick - stage.window.start) % (PROGRESS_PERIOD // TICK):
+    ledger = Ledger(lanes)
+    ready, ordered = (np.zeros((len(window), len(lanes)), dtype=np.int64) for _ in range(2))
+    for row, tick in enumerate(window):
+        now = stage.metrics.clock.time_of(tick)
+        if not row % (PROGRESS_PERIOD // TICK):
             progress(now)
         forecaster.executor.advance(now)
-        workload.advance(tick, now)  # before the controller: a raised floor waits for the HPA's next sync
+        hpas.advance(tick)  # before the controller: a raised floor waits for the HPA's next sync
+        counts = pods.counts
+        ledger.add(tick, counts, pods.serving)
+        ready[row], ordered[row] = counts.ready, counts.ordered
         controller.tick(now)
-    return stage.run(workload.ready[stage.window.start :], workload.ordered[stage.window.start :])
+    scores = ledger.scores()
+    hpa, ai_hpa = (PolicyRun(ready[:, lane], ordered[:, lane], scores[lane]) for lane in (_HPA, _AI_HPA))
+    return hpa, ai_hpa
 
 
 def _target(settings: ReplaySettings) -> Target:
@@ -196,11 +183,17 @@ def _target(settings: ReplaySettings) -> Target:
 
 
 def _oracle(stage: _Stage) -> PolicyRun:
+    lanes, window, physics = stage.lanes(1), stage.window, stage.settings.physics
+    delays = lanes.delays().tables[0, window.start :].astype(np.int64)
     ready, ordered = clairvoyant(
         stage.needed,
-        stage.start_delays[stage.window.start :],
+        delays + -(-physics.warm_up // TICK),  # its pods are warm when they are needed
         min_replicas=stage.settings.min_replicas,
         max_replicas=stage.settings.max_replicas,
-        stabilization_window=HpaConfig(1.0, 1).scale_down_stabilization_window,
+        stabilization_window=DEFAULT_SCALE_DOWN.stabilization_window,
     )
-    return stage.run(ready, ordered)
+    paid = paid_for(ordered, physics.termination_grace)
+    ledger = Ledger(lanes)
+    for tick, *counts in zip(window, ready[:, None], ordered[:, None], paid[:, None], strict=True):
+        ledger.add(tick, PodCounts(*counts), counts[0].astype(np.float64))
+    return PolicyRun(ready, ordered, ledger.scores()[0])

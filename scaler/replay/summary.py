@@ -52,7 +52,7 @@ def to_json(result: ReplayResult) -> dict[str, Any]:
         str(policy): asdict(run.scores) | {"pod_hours_over_oracle": result.pod_hours_over_oracle(policy)}
         for policy, run in result.runs.items()
     }
-    settings, start_up = result.settings, result.settings.start_up
+    settings, start_up, physics = result.settings, result.settings.start_up, result.settings.physics
     return {
         "series": [
             {
@@ -73,10 +73,13 @@ def to_json(result: ReplayResult) -> dict[str, Any]:
             "start_spread_ratio": start_up.spread_ratio,
             "cache_miss_ratio": start_up.cache_miss_ratio,
             "cache_miss_factor": start_up.cache_miss_factor,
-            "metric_delay_seconds": settings.metric_delay.total_seconds(),
+            "warm_up_seconds": physics.warm_up.total_seconds(),
+            "termination_grace_seconds": physics.termination_grace.total_seconds(),
+            "metric_delay_seconds": physics.metric_delay.total_seconds(),
             "forecast_latency_seconds": settings.forecast_latency.total_seconds(),
-            "noise_ratio": settings.noise_ratio,
-            "queue_timeout_seconds": settings.queue_timeout.total_seconds(),
+            "noise_ratio": physics.noise_ratio,
+            "pod_noise_ratio": physics.pod_noise_ratio,
+            "queue_timeout_seconds": physics.queue_timeout.total_seconds(),
             "seed": settings.seed,
             "preprocessing": list(result.preprocessing),
         },

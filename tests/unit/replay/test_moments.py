@@ -16,7 +16,7 @@ def with_ready(result: ReplayResult, hpa: dict[int, int], ai_hpa: dict[int, int]
         ready = np.full(ticks, 10)
         ready[list(changes)] = list(changes.values())
         run = result.runs[policy]
-        runs[policy] = PolicyRun(ready, run.ordered, run.service, run.scores)
+        runs[policy] = PolicyRun(ready, run.ordered, run.scores)
     return replace(result, needed=np.full(ticks, 10.0), runs=runs)
 
 

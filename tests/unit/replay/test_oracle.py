@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.replay.cluster import StartUp
-from scaler.replay.oracle import clairvoyant, stabilized_need
+from scaler.replay.oracle import clairvoyant, paid_for, stabilized_need
+from scaler.replay.start_up import StartUp
 
 WINDOW = timedelta(seconds=45)  # three ticks
 
@@ -34,6 +34,12 @@ def test_the_slowest_pod_of_a_rise_decides_when_to_order() -> None:
     needed = np.array([1.0] * 6 + [3.0] * 2)
     _, ordered = clairvoyant(needed, delays, min_replicas=1, max_replicas=9, stabilization_window=WINDOW)
     assert ordered.tolist() == [1, 1, 3, 3, 3, 3, 3, 3]
+
+
+def test_pods_that_the_oracle_gives_up_are_paid_for_like_everybodys() -> None:
+    ordered = np.array([4, 4, 2, 1, 1, 1, 3])
+    assert paid_for(ordered, timedelta(seconds=31)).tolist() == [4, 4, 4, 4, 4, 2, 3]  # 31 s are three ticks
+    assert paid_for(ordered, timedelta(0)).tolist() == ordered.tolist()
 
 
 @given(

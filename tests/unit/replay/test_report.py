@@ -69,7 +69,7 @@ def test_the_numbers_come_from_the_replay(result: ReplayResult, own: str) -> Non
 def test_what_the_controller_was_told_is_said_as_it_ran(result: ReplayResult, own: str) -> None:
     delay, freshness = result.config.metric_delay.total_seconds(), result.config.policy.metric_freshness.total_seconds()
     assert f"<td>at most {delay:g} s old; blind after {freshness:g} s</td>" in own
-    assert delay >= result.settings.metric_delay.total_seconds()
+    assert delay >= result.settings.physics.metric_delay.total_seconds()
 
 
 def test_both_kinds_of_moments_are_listed_with_their_decision(result: ReplayResult, own: str) -> None:

@@ -48,8 +48,9 @@ def test_every_policy_meets_the_same_start_up_delays(result: ReplayResult, plan:
         until_first = range(order, int(ready_at[0]) + 1)
         expected = run.ready[order - 1] + np.searchsorted(ready_at, until_first, side="right")
         assert run.ready[order : ready_at[0] + 1].tolist() == expected.tolist()
+    warm_up = 2  # ticks, for which the oracle orders earlier still
     ready, ordered = clairvoyant(
-        result.needed, delays, min_replicas=1, max_replicas=100, stabilization_window=timedelta(minutes=5)
+        result.needed, delays + warm_up, min_replicas=1, max_replicas=100, stabilization_window=timedelta(minutes=5)
     )
     assert np.array_equal(result.runs[Policy.ORACLE].ready, ready)
     assert np.array_equal(result.runs[Policy.ORACLE].ordered, ordered)

@@ -2,16 +2,34 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from scaler.replay.cluster import serve
-from scaler.replay.scores import Scores, score
+from scaler.replay.demand import TICK
+from scaler.replay.pods import PodCounts
+from scaler.replay.scores import Scores, Tally
+from scaler.replay.service import Queue
 
 
-def score_of(needed: list[float], ready: list[int], ordered: list[int] | None = None) -> Scores:
-    s = np.array(ready)
-    load = np.array(needed) * 10.0
-    service = serve(load, s, capacity=10.0, queue_timeout=timedelta(seconds=0))
-    return score(np.array(needed), s, s if ordered is None else np.array(ordered), service)
+def score_of(
+    needed: list[float], ready: list[int], ordered: list[int] | None = None, paid: list[int] | None = None
+) -> Scores:
+    """Score one lane whose pods serve ten each, with no queue."""
+    asked = ordered if ordered is not None else ready
+    columns = (needed, ready, asked, paid if paid is not None else asked)
+    (scores,) = tallied(*(np.array([column]) for column in columns)).scores()
+    return scores
+
+
+def tallied(*columns: np.ndarray) -> Tally:
+    """Needed, ready, ordered and paid pods, lane by lane."""
+    needed, ready, ordered, paid = (column.T for column in columns)
+    tally, queue = Tally(needed.shape[1], TICK), Queue(needed.shape[1], room_steps=0.0)
+    for d, s, r, p in zip(needed, ready, ordered, paid, strict=True):
+        arrived = np.nan_to_num(d) * 10.0
+        tally.add(d, PodCounts(s, r, p), arrived, queue.serve(arrived, s * 10.0))
+    return tally
 
 
 def test_shares_of_a_worked_case() -> None:
@@ -25,10 +43,10 @@ def test_shares_of_a_worked_case() -> None:
     assert scores.dropped_requests == pytest.approx(10 / 120)
 
 
-def test_pod_hours_count_ordered_pods_also_while_they_start() -> None:
+def test_pod_hours_count_pods_also_while_they_start_and_terminate() -> None:
     # 240 ticks are one hour
-    scores = score_of([2.0] * 240, [2] * 240, [3] * 240)
-    assert scores.pod_hours == pytest.approx(3.0)
+    scores = score_of([2.0] * 240, [2] * 240, [3] * 240, [4] * 240)
+    assert scores.pod_hours == pytest.approx(4.0)
     assert scores.scored_hours == pytest.approx(1.0)
 
 
@@ -65,10 +83,34 @@ def test_a_tick_that_needs_no_pod_counts_its_spare_pods_against_one() -> None:
         pytest.param([2, 4, 2], 2, 1, id="up and down again"),
         pytest.param([4, 2, 4], 2, 0, id="down and up is none"),
         pytest.param([2, 4, 6, 2], 3, 1, id="two ups and one down are one reversal"),
+        pytest.param([2, 4, 3, 2], 3, 1, id="one up and two downs are one reversal"),
         pytest.param([2] + [4] * 40 + [2], 2, 1, id="ten minutes apart"),
         pytest.param([2] + [4] * 41 + [2], 2, 0, id="a tick more than ten minutes apart"),
+        pytest.param([4, 2], 1, 0, id="a first action downwards is none"),
     ],
 )
 def test_actions_and_reversals(ordered: list[int], actions: int, reversals: int) -> None:
     scores = score_of([1.0] * len(ordered), ordered)
     assert (scores.scale_actions, scores.reversals) == (actions, reversals)
+
+
+def test_ten_minutes_are_as_long_at_another_pace() -> None:
+    tally, queue = Tally(1, timedelta(seconds=2)), Queue(1, room_steps=0.0)
+    for ordered in [2] + [4] * 300 + [2]:
+        pods = np.array([ordered])
+        tally.add(np.ones(1), PodCounts(pods, pods, pods), np.ones(1), queue.serve(np.ones(1), pods * 1.0))
+    (scores,) = tally.scores()
+    assert scores.reversals == 1
+    assert scores.scored_hours == pytest.approx(302 * 2 / 3600)
+
+
+@given(
+    needed=arrays(np.float64, (2, 20), elements=st.sampled_from([0.0, 1.0, 4.0, 9.0, np.nan])),
+    ready=arrays(np.int64, (2, 20), elements=st.integers(0, 9)),
+)
+def test_a_lane_alone_scores_as_in_the_batch(needed: np.ndarray, ready: np.ndarray) -> None:
+    needed[:, 0] = 1.0  # something is known
+    together = tallied(needed, ready, ready, ready).scores()
+    for lane, scores in enumerate(together):
+        own = ready[lane : lane + 1]
+        assert tallied(needed[lane : lane + 1], own, own, own).scores() == (scores,)
