@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -79,24 +79,32 @@ class Lanes:
         """Draw the start-up delays of all lanes for a policy that acts every `step`."""
         return start_delays([(lane.start_up, lane.seed) for lane in self.lanes], len(self.metrics), step=step)
 
-    def settled_pods(self, at: datetime, load_per_pod: FloatArray, step: timedelta = TICK) -> Pods:
-        """Give the pods that a patient autoscaler has at a time: those that carry the newest load before, in bounds.
+    def newest_load(self, tick: int) -> FloatArray:
+        """Give the newest load that is known before a tick, in truth and not through the metrics. Shape (L,).
+
+        Raises:
+            ValueError: Nothing is known before.
+        """
+        before = self.metrics.load[:tick]
+        known = ~np.isnan(before)
+        if not known.any(axis=0).all():
+            raise ValueError(f"no load is known before {self.metrics.clock.time_of(tick)}")
+        newest = len(before) - 1 - known[::-1].argmax(axis=0)  # (D,)
+        load: FloatArray = before[newest, np.arange(before.shape[1])][self._load_of]
+        return load
+
+    def settled_pods(self, tick: int, load_per_pod: FloatArray, step: timedelta = TICK) -> Pods:
+        """Give the pods that a patient autoscaler has at a tick: those that carry the newest load, in bounds.
 
         Args:
-            at: When the simulation begins.
+            tick: When the simulation begins.
             load_per_pod: What each pod should carry. Shape (L,).
             step: How often the policy acts.
 
         Raises:
-            ValueError: Nothing was observed before.
+            ValueError: Nothing is known before.
         """
-        before = self.metrics.load[: self.metrics.clock.tick_of(at)]
-        known = ~np.isnan(before)
-        if not known.any(axis=0).all():
-            raise ValueError(f"no load is known before {at}")
-        newest = len(before) - 1 - known[::-1].argmax(axis=0)  # (D,)
-        load = before[newest, np.arange(before.shape[1])][self._load_of]
-        settled = np.ceil(load / load_per_pod).astype(np.int64)
+        settled = np.ceil(self.newest_load(tick) / load_per_pod).astype(np.int64)
         ready = np.clip(settled, self.min_replicas, self.max_replicas)
         return Pods(ready, self.delays(step), self.physics)
 

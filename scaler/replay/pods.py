@@ -137,8 +137,7 @@ class Pods:
         unready = np.minimum(count, self.starting[lanes])
         starting = np.flatnonzero(unready)
         if starting.size:
-            furthest_first = (step - np.arange(1, len(self._arriving))) % len(self._arriving)
-            _take_in_turn(self._arriving, furthest_first, lanes[starting], unready[starting])
+            _take_in_turn(self._arriving, step, lanes[starting], unready[starting])
         self.starting[lanes] -= unready
         self._take_ready(step, lanes, count - unready)
         if len(self._leaving):
@@ -150,21 +149,25 @@ class Pods:
         warming = np.flatnonzero(np.minimum(count, self._warming_pods[lanes]))
         if not warming.size:
             return
-        steps, lanes, count = len(self._warming), lanes[warming], count[warming]
-        age = np.arange(steps)
-        taken = _take_in_turn(self._warming, (step - age) % steps, lanes, count)  # (W, k)
+        lanes = lanes[warming]
+        age, taken = _take_in_turn(self._warming, step, lanes, count[warming])
         self._warming_pods[lanes] -= taken.sum(axis=0)
-        self._lacking[lanes] -= ((2 * steps - 1 - 2 * age)[:, None] * taken).sum(axis=0)
+        self._lacking[lanes] -= ((2 * len(self._warming) - 1 - 2 * age)[:, None] * taken).sum(axis=0)
 
 
-def _take_in_turn(ring: IntArray, rows: IntArray, lanes: IntArray, count: IntArray) -> IntArray:
-    """Take pods out of a ring, from the first row given to the last, as far as `count` and the rows go.
+def _take_in_turn(ring: IntArray, step: int, lanes: IntArray, count: IntArray) -> tuple[IntArray, IntArray]:
+    """Take pods out of a ring, from the row of this step backwards all around, as far as `count` and the ring go.
+
+    The row before this step's is that of the steps furthest ahead: what is about to come is taken last of all.
 
     Returns:
-        What was taken. Shape (len(rows), len(lanes)).
+        How far back each row that holds anything lies, shape (rows,), and what was taken from it. Shape (rows, k).
     """
-    held = ring[rows[:, None], lanes]  # (rows, k)
-    before = np.cumsum(held, axis=0) - held
-    taken = np.clip(count - before, 0, held)
+    held = ring.take(lanes, axis=1)  # (steps, k)
+    rows = np.flatnonzero(held.any(axis=1))  # of long rings, most are empty for the few lanes that take
+    back = (step - rows) % len(ring)
+    turn = np.argsort(back)
+    rows, held = rows[turn], held[rows[turn]]
+    taken = np.clip(count - (np.cumsum(held, axis=0) - held), 0, held)
     ring[rows[:, None], lanes] = held - taken
-    return taken
+    return back[turn], taken

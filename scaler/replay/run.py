@@ -143,7 +143,7 @@ def _over_hpa(
     """Run two lanes of the same HPA: one alone, one with AI-HPA's floor under it."""
     lanes, window = stage.lanes(2), stage.window
     per_pod = lanes.capacity * stage.settings.hpa_target_ratio
-    pods = lanes.settled_pods(stage.plan.window_start, per_pod)
+    pods = lanes.settled_pods(window.start, per_pod)
     hpas = HpaLanes(lanes, HpaConfig(per_pod, lanes.max_replicas), pods)
     simulated = SimulatedTargets(hpas, {_AI_HPA: _target(stage.settings)})
     controller = Controller(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from scaler.replay.hpa import DEFAULT_SCALE_DOWN
 from scaler.replay.physics import Physics
-from tests.unit.replay.simulated import at, lane, lanes, run, under_hpa
+from tests.unit.replay.simulated import lane, lanes, run, under_hpa
 
 
 def test_the_hpa_sees_the_delayed_load_and_orders_pods_for_its_target() -> None:
@@ -84,18 +84,18 @@ def test_the_noise_of_pods_is_seen_by_the_hpa_and_shrinks_with_their_number() ->
 
 def test_pods_begin_as_a_patient_autoscaler_would_have_left_them() -> None:
     simulated = lanes([[35.0, 70.0, np.nan], [1.0, 900.0, 5.0]], [lane(0), lane(1), lane(1, least=4)])
-    pods = simulated.settled_pods(at(12), np.full(3, 7.0))
+    pods = simulated.settled_pods(12, np.full(3, 7.0))
     # the newest known load: 70 / 7; 5 / 7; and the minimum of four
     assert pods.ready.tolist() == [10, 1, 4]
-    assert lanes([[900.0]]).settled_pods(at(4), np.full(1, 7.0)).ready.tolist() == [50]  # the maximum
+    assert lanes([[900.0]]).settled_pods(4, np.full(1, 7.0)).ready.tolist() == [50]  # the maximum
 
 
 def test_pods_cannot_begin_where_nothing_was_seen() -> None:
     with pytest.raises(ValueError, match="no load is known before"):
-        lanes([[np.nan, 3.0]]).settled_pods(at(4), np.full(1, 7.0))
+        lanes([[np.nan, 3.0]]).settled_pods(4, np.full(1, 7.0))
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)  # four simulations each
 @given(
     loads=st.lists(
         st.lists(st.floats(0, 400) | st.just(float("nan")), min_size=20, max_size=20), min_size=2, max_size=2

@@ -3,16 +3,19 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from scaler.domain import Target, TargetKey
+from scaler.controller import Controller
+from scaler.domain import Decision, Mode, Target, TargetKey
+from scaler.replay.demand import TICK
 from scaler.replay.hpa_lanes import HpaLanes
 from scaler.replay.ports import SimulatedTargets
+from scaler.replay.simulated_time import SimulatedExecutor
+from tests.replay.golden import Yesterday
 from tests.unit.replay.simulated import MINUTE, T0, at, lane, lanes, run, under_hpa
 
 
 def target(name: str) -> Target:
-    return Target(
-        key=TargetKey("replay", "HorizontalPodAutoscaler", name), min_replicas=1, max_replicas=50, capacity=10.0
-    )
+    key = TargetKey("replay", "HorizontalPodAutoscaler", name)
+    return Target(key=key, min_replicas=1, max_replicas=50, capacity=10.0, mode=Mode.ON)
 
 
 WEB, API, OTHER = target("web"), target("api"), target("other")
@@ -74,3 +77,37 @@ def test_another_workload_is_not_moved() -> None:
     _, ports = simulated([10.0] * 4)
     with pytest.raises(ValueError, match="replay/HorizontalPodAutoscaler/other: not simulated here"):
         ports.apply(OTHER, 3, T0 + timedelta(0))
+
+
+def decisions_of(loads: list[list[float]], lanes_of_load: list[int]) -> list[list[Decision]]:
+    """What one controller decides for each lane in an hour; the lanes have different luck with their pods."""
+    rows = [lane(load, 60.0 + 30.0 * load, seed=load) for load in lanes_of_load]
+    hpas = under_hpa(lanes(loads, rows))
+    names = {number: target(f"w{row.load}") for number, row in enumerate(rows)}
+    ports, recorder, executor = SimulatedTargets(hpas, names), Recorder(), SimulatedExecutor(at(5760), 3 * TICK)
+    controller = Controller(
+        targets=ports, metrics=ports, forecaster=Yesterday(), scale_target=ports, recorder=recorder, executor=executor
+    )
+    for tick in range(5760, 5760 + 240):
+        executor.advance(at(tick))
+        hpas.advance(tick)
+        controller.tick(at(tick))
+    return [[each for each in recorder.decisions if each.key == names[number].key] for number in range(len(rows))]
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.decisions: list[Decision] = []
+
+    def record(self, decision: Decision) -> None:
+        self.decisions.append(decision)
+
+
+def test_many_lanes_of_one_controller_decide_as_each_would_alone() -> None:
+    minutes = np.arange(1500)
+    daily = [(50.0 + 100.0 * ((minutes % 1440 >= 20 + 15 * n) & (minutes % 1440 < 40))).tolist() for n in range(2)]
+    together = decisions_of(daily, [0, 1])
+    assert together == [decisions_of(daily, [0])[0], decisions_of(daily, [1])[0]]
+    floors = [[decision.floor for decision in of_lane] for of_lane in together]
+    assert floors[0] != floors[1]
+    assert all(max(of_lane) >= 15 for of_lane in floors)
