@@ -156,11 +156,7 @@ def recommend(metrics: PodMetrics, current_replicas: IntArray, config: HpaConfig
         counted_ratio <= 1.0 + config.scale_up.tolerance + _ROUNDING
     )
     desired = np.ceil(total - _ROUNDING).astype(np.int64)
-    turned = np.where(
-        up,
-        (counted_ratio < 1.0) | (desired < current_replicas),
-        down & ((counted_ratio > 1.0) | (desired > current_replicas)),
-    )
+    turned = up & (desired < current_replicas)  # on the way down nothing that is counted can turn it
     return np.where(known & ~tolerated & ~turned, desired, current_replicas), known
 
 

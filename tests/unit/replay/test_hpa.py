@@ -58,6 +58,7 @@ def pods(usage: float, measured: int, unready: int = 0, missing: int = 0) -> Pod
         pytest.param(pods(24.75, 2, missing=2), 3, id="also far below the target"),
         pytest.param(pods(60.0, 1, missing=1), 2, id="one missing of two: 80 per pod still needs both"),
         pytest.param(pods(190.0, 1, missing=1), 2, id="missing pods count as idle on the way up: 95 per pod"),
+        pytest.param(pods(150.0, 10, missing=4), 14, id="counting missing pods ends in the tolerance: unchanged"),
         pytest.param(pods(400.0, 1, unready=1, missing=1), 4, id="unready and missing on the way up: 133 per pod"),
         pytest.param(pods(20.0, 2, unready=1, missing=1), 2, id="unready and missing on the way down: 140 over three"),
         pytest.param(pods(98.0, 2, missing=2), 4, id="missing pods do not widen the tolerance"),
@@ -229,9 +230,16 @@ def test_without_metrics_nothing_changes_and_nothing_is_remembered() -> None:
     ]  # the ten of the start are 300 s old, the blind sync asks for none
 
 
-@pytest.mark.parametrize("total", [pytest.param(None, id="blind"), pytest.param(100.0, id="little load")])
-def test_a_raised_minimum_is_taken_at_once_without_a_scale_up_limit(total: float | None) -> None:
-    assert Story(2, floor=30).sync(total) == 30
+@pytest.mark.parametrize(
+    ("current", "total"),
+    [
+        pytest.param(2, None, id="blind"),
+        pytest.param(2, 100.0, id="little load"),
+        pytest.param(20, 1e6, id="a load that asks for more comes later"),
+    ],
+)
+def test_a_raised_minimum_is_taken_at_once_before_any_metric_or_limit(current: int, total: float | None) -> None:
+    assert Story(current, floor=30).sync(total) == 30
 
 
 def test_beyond_the_maximum_the_maximum_is_taken_at_once() -> None:

@@ -52,6 +52,30 @@ def test_a_pod_without_a_whole_window_is_unready_to_the_hpa() -> None:
     assert run(hpas, range(24, 25)) == [[4]]
 
 
+def test_a_pod_that_came_and_went_since_the_window_is_not_taken_for_one_that_stayed() -> None:
+    hpas = under_hpa(lanes([[70.0] * 10], [lane(start_seconds=15.0)]), ready=10)
+    run(hpas, range(16, 21))  # the newest window ends at tick 16 until tick 24
+    hpas.pods.scale(20, np.array([4]))
+    hpas.advance(21)
+    assert hpas.pods.ordered.tolist() == [4]  # to the HPA all is well: the window saw ten pods at their target
+    hpas.pods.scale(21, np.array([10]))
+    hpas.pods.advance(22)
+    seen = hpas._pod_metrics(22, hpas.pods.ordered)
+    assert (seen.measured.tolist(), seen.unready.tolist(), seen.missing.tolist()) == ([4], [0], [6])
+
+
+def test_pods_are_told_apart_by_what_the_metrics_can_say_of_them() -> None:
+    hpas = under_hpa(lanes([[14.0] * 10], [lane(start_seconds=30.0)]), ready=2)
+    for tick in range(12, 24):
+        hpas.floor[:] = {16: 5, 20: 9, 23: 10}.get(tick, hpas.floor[0])
+        hpas.advance(tick)
+    hpas.pods.advance(24)
+    seen = hpas._pod_metrics(24, hpas.pods.ordered)
+    # The newest window lasts from tick 16 to 20. Two pods were ready all the while, three became so at tick 18, four
+    # at tick 22, and one still starts.
+    assert (seen.measured.tolist(), seen.unready.tolist(), seen.missing.tolist()) == ([2], [4], [4])
+
+
 def test_without_metrics_the_hpa_holds() -> None:
     (ordered,) = run(under_hpa(lanes([[35.0] * 3 + [np.nan] * 7])), range(8, 40))
     assert set(ordered) == {5}

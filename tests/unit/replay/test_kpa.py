@@ -76,6 +76,7 @@ def test_a_panic_never_scales_down_and_ends_after_a_stable_window() -> None:
     assert desire(kpa, 32, 10, 0.1, 0.1) == 100
     assert desire(kpa, 62, 10, 0.1, 0.1) == 100  # a whole window, and not more than that
     assert desire(kpa, 64, 10, 0.1, 0.1) == 1
+    assert desire(kpa, 66, 1, 0.1, 5.0) == 5  # the next panic begins anew
 
 
 def test_a_panic_that_goes_on_is_prolonged_and_a_slow_increase_ends_it() -> None:
@@ -99,6 +100,13 @@ def test_more_than_one_pod_found_begins_in_panic() -> None:
 def test_an_average_covers_its_window_and_less_while_it_is_not_full() -> None:
     average = Average(1, KpaConfig().panic_sub_ticks)
     assert [float(average.add(one(value))[0]) for value in (6.0, 0.0, 3.0, 6.0)] == [6.0, 3.0, 3.0, 3.0]
+
+
+def test_an_average_forgets_a_flood_without_a_trace() -> None:
+    average = Average(1, 3)
+    for value in (1e8 / 3, 0.1, 1e8 / 7, 0.3, 0.3, 0.3):
+        newest = average.add(one(value))
+    assert newest.tolist() == [0.3]  # the rounding errors of a running sum must not ask for a pod
 
 
 def test_windows_are_sixty_and_six_seconds() -> None:

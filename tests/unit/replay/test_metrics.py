@@ -53,6 +53,12 @@ def test_history_ends_with_what_is_known_and_begins_with_the_trace() -> None:
     assert seen[1:4].tolist() == [10.0, 20.0, 30.0]
 
 
+def test_a_step_that_ends_a_tick_after_what_is_known_is_unknown() -> None:
+    metrics = metrics_of([10.0, 20.0, 30.0, 40.0])
+    seen = metrics.between(start=T0 + TICK, end=T0 + TICK + 3 * MINUTE, step=MINUTE, now=T0 + 4 * MINUTE)[:, 0]
+    assert np.isnan(seen).tolist() == [False, False, True]
+
+
 def test_loads_of_different_clocks_are_refused() -> None:
     early, late = (metrics_of([1.0, 2.0], start=start).demands[0] for start in (T0, T0 + TICK))
     with pytest.raises(ValueError, match="must share start, step and length"):
