@@ -189,12 +189,13 @@ class HorizontalPodAutoscalers:
         max_replicas = self.config.max_replicas
         lower = np.minimum(min_replicas, max_replicas)
         desired, known = recommend(metrics, current_replicas, self.config)
-        bounded = np.clip(current_replicas, lower, max_replicas)
+        bounded = np.minimum(np.maximum(current_replicas, lower), max_replicas)
         read = known & (bounded == current_replicas)
-        stabilized = self._stabilize(tick, current_replicas, desired, read)
-        limited = np.minimum(stabilized, self._limit_up(tick, current_replicas))
-        limited = np.maximum(limited, self._limit_down(tick, current_replicas))
-        replicas = np.where(read, np.clip(limited, lower, max_replicas), bounded)
+        wanted = self._stabilize(tick, current_replicas, desired, read)
+        if (read & (wanted != current_replicas)).any():  # of a few lanes, all are mostly at rest
+            wanted = np.minimum(wanted, self._limit_up(tick, current_replicas))
+            wanted = np.maximum(wanted, self._limit_down(tick, current_replicas))
+        replicas = np.where(read, np.minimum(np.maximum(wanted, lower), max_replicas), bounded)
         row, change = tick % len(self._added), replicas - current_replicas
         self._added[row] = np.maximum(change, 0)
         self._removed[row] = np.maximum(-change, 0)

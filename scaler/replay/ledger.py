@@ -51,7 +51,7 @@ class Ledger:
         if tick != self._tick:
             load = self._lanes.load(tick)
             self._tick, self._needed = tick, pods_needed(load, self._lanes.capacity)
-            self._arriving = np.nan_to_num(load)  # unknown load is never late either
+            self._arriving = np.where(np.isnan(load), 0.0, load)  # unknown load is never late either
         served = self._queue.serve(self._arriving, serving * self._lanes.capacity)
         self._tally.add(self._needed, pods, self._arriving, served)
 

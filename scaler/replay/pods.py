@@ -62,6 +62,7 @@ class Pods:
         self._leaving = np.zeros((-(-physics.termination_grace // delays.step), lanes), dtype=np.int64)
         self._warming_pods = np.zeros(lanes, dtype=np.int64)
         self._lacking = np.zeros(lanes, dtype=np.int64)  # see `serving`
+        self._rest_after = -1  # step after which nothing starts, warms up or terminates in any lane
 
     @property
     def ordered(self) -> IntArray:
@@ -87,6 +88,8 @@ class Pods:
 
     def advance(self, step: int) -> None:
         """Make ready what has started by this step, and let go what has terminated."""
+        if step > self._rest_after:
+            return
         arrived = self._arriving[step % len(self._arriving)]
         self.ready += arrived
         self.starting -= arrived
@@ -132,6 +135,7 @@ class Pods:
         place = row * self.ready.shape[0] + lanes[:, None]
         np.add.at(self._arriving.reshape(-1), place.reshape(-1), pods.reshape(-1))
         self.starting[lanes] += count
+        self._rest_after = max(self._rest_after, step + int(delays.max()) + len(self._warming))
 
     def _take(self, step: int, lanes: IntArray, count: IntArray) -> None:
         unready = np.minimum(count, self.starting[lanes])
@@ -143,6 +147,7 @@ class Pods:
         if len(self._leaving):
             self._leaving[step % len(self._leaving), lanes] += count
             self.terminating[lanes] += count
+            self._rest_after = max(self._rest_after, step + len(self._leaving))
 
     def _take_ready(self, step: int, lanes: IntArray, count: IntArray) -> None:
         self.ready[lanes] -= count

@@ -136,10 +136,13 @@ class Tally:
 
     def _count_actions(self, ordered: IntArray) -> None:
         before, self._ordered = self._ordered, ordered
-        if before is None or np.array_equal(before, ordered):
+        if before is None:
             return
         up, down = ordered > before, ordered < before
-        self._actions[0] += up | down
+        acted = up | down
+        if not acted.any():
+            return
+        self._actions[0] += acted
         self._actions[1] += down & (self._steps - self._up_at <= REVERSAL_WINDOW // self._step)
         self._up_at = np.where(up, self._steps, np.where(down, -_never(self._step), self._up_at))
 
