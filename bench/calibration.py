@@ -33,7 +33,7 @@ from scaler.baselines import Baselines
 from scaler.calibration import SOURCES, CalibrationConfig
 from scaler.domain import FloatArray, Forecast, ForecastRequest, Source, Target, TargetKey
 from scaler.forecast_cycle import ForecastCycleConfig
-from scaler.forecasts import Arrival, Forecasts, ForecastsConfig, take
+from scaler.forecasts import Arrival, Forecasts, ForecastsConfig, bounds_of, expected, take
 from scaler.history import SEASONS
 
 PERIOD: Final = ForecastCycleConfig().forecast_period
@@ -187,8 +187,9 @@ def learn(issued: Issued, level: float, steps: int, config: ForecastsConfig) -> 
         state, champion = known.calibration, known.champion
         if state is None or champion is None:
             raise AssertionError("nothing was learned from a forecast")
-        bounds[row] = policy.peaks_of(plain[:, 0], state.offsets[MODEL] * state.scale)[steps - 1]
-        peaks[row] = state.issued[-1].peaks
+        offsets = state.offsets * state.scale
+        bounds[row] = policy.peaks_of(plain[:, 0], offsets[MODEL])[steps - 1]
+        peaks[row] = expected(arrival, bounds_of(arrival, target.level), offsets)
         serving = SOURCES.index(champion.source)
         champions[row] = serving if np.isfinite(peaks[row, serving]) else MODEL
     return Learned(bounds, peaks, champions)

@@ -94,21 +94,19 @@ def take(
     """
     request, level = arrival.request, target.level
     learned, scores = _learn(forecasts, request, target, config)
-    bounds = _bounds(arrival, level)
+    bounds = bounds_of(arrival, level)
     state = calibration.begin(
         learned, level=level, length=PREDICTION_LENGTH, scale=calibration.load_scale(request.load)
     )
     state = calibration.introduce(state, bounds, lambda: _margins(arrival, level), config.calibration)
     offsets = state.offsets * state.scale
-    expected = policy.peaks_of(bounds, offsets)[:, arrival.judged_steps - 1]
     issued = Issued(
         origin=request.origin,
         step=request.step,
         bounds=bounds,
         scale=state.scale,
         judged_steps=arrival.judged_steps,
-        # As in a decision: never below what is seen.
-        peaks=np.maximum(expected, request.load[-1]),
+        peaks=expected(arrival, bounds, offsets),
         certain_steps=PREDICTION_LENGTH,
     )
     scores, crowned = champion.crown(scores, config.champion, now)
@@ -131,22 +129,41 @@ def take(
     return replace(taken, stand_in=trajectory)
 
 
+def expected(arrival: Arrival, bounds: FloatArray, offsets: FloatArray) -> FloatArray:
+    """Give the highest load that each source expects in the judged window; as in a decision, no less than is seen.
+
+    Args:
+        arrival: The workload's past, and the window.
+        bounds: As `bounds_of` gives them. Shape (S, H).
+        offsets: What was learned of each, unit of the load. Shape (S, H).
+
+    Returns:
+        Unit of the load; NaN where a source has nothing to say. Shape (S,).
+    """
+    peaks: FloatArray = np.maximum(
+        policy.peaks_of(bounds, offsets)[:, arrival.judged_steps - 1], arrival.request.load[-1]
+    )
+    return peaks
+
+
 def _learn(
     forecasts: Forecasts, request: ForecastRequest, target: Target, config: ForecastsConfig
 ) -> tuple[CalibrationState | None, Scores]:
-    """Hold earlier forecasts against the past that came with a request."""
+    """Hold earlier forecasts against the past that came with a request; what was learned at another level is void."""
     if forecasts.calibration is None:
         return None, forecasts.scores
+    if forecasts.calibration.level != target.level:
+        return None, Scores()
     state, outcomes = calibration.resolve(
         forecasts.calibration, request.load, end=request.origin, step=request.step, config=config.calibration
     )
-    scores = forecasts.scores if state.level == target.level else Scores()
-    return state, champion.score(
-        scores, outcomes, target=target, config=config.champion, policy=config.policy, period=config.period
+    scores = champion.score(
+        forecasts.scores, outcomes, target=target, config=config.champion, policy=config.policy, period=config.period
     )
+    return state, scores
 
 
-def _bounds(arrival: Arrival, level: float) -> FloatArray:
+def bounds_of(arrival: Arrival, level: float) -> FloatArray:
     """Window max of every source at the level, NaN where it has none. Shape (S, H)."""
     model = arrival.model
     first = policy.window_max_at(model, level) if model is not None else np.full(PREDICTION_LENGTH, np.nan)
