@@ -106,6 +106,8 @@ class TrainConfig:
         validate_every: Steps between validations.
         patience: Validations without a better one before the run stops.
         coarser_share: Share of windows at a coarser step than the trace's own.
+        start_sha256: Of the weights file that the run begins with; empty where the seed draws them.
+        anchor_weight: Pull towards these first weights (L2-SP, Li et al., 2018); 0 lets them go.
     """
 
     seed: int = 0
@@ -123,3 +125,5 @@ class TrainConfig:
     validate_every: int = 250
     patience: int = 12
     coarser_share: float = 0.35
+    start_sha256: str = ""
+    anchor_weight: float = 0.0

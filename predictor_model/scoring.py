@@ -125,8 +125,12 @@ class Rivals:
 
 def make_case(trace: Trace) -> Case | None:
     """Origins in the last 30 % of a series, those with an observed sample; None where that is under two horizons."""
+    return case_from(trace, int(len(trace.values) * (1 - TEST_SHARE)))
+
+
+def case_from(trace: Trace, split: int) -> Case | None:
+    """Origins from number `split` of a series on; None where less than two horizons follow it."""
     length = len(trace.values)
-    split = int(length * (1 - TEST_SHARE))
     if length - split < 2 * HORIZON:
         return None
     origins = np.unique(np.linspace(split, length - HORIZON - 1, ORIGINS).astype(np.int64))
@@ -218,12 +222,12 @@ def forecasts_of(case: Case, rivals: Rivals) -> Forecasts:
     return forecasts
 
 
-def score_case(case: Case, forecasts: Forecasts) -> list[SeriesScore]:
-    """Every forecaster on one series."""
+def score_case(case: Case, forecasts: Forecasts, *, with_trailing: bool = True) -> list[SeriesScore]:
+    """Every forecaster on one series; the naive forecasts' trailing residuals take most of the time."""
     if not forecasts:
         return []
     reference = {name: forecasts[name][0] for name in NAIVE if name in forecasts}
-    trailing = naive_reference(case, trailing=True)
+    trailing = naive_reference(case, trailing=True) if with_trailing else {}
     best = _least_loss(case, reference)
     best_trailing = _least_loss(case, trailing) if trailing else None
     typical_error = _in_sample_error(case)
