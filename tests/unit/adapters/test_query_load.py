@@ -158,7 +158,11 @@ def test_the_same_load_gives_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.csv.gz").read_bytes() == (tmp_path / "b.csv.gz").read_bytes()
 
 
-@given(values=st.lists(st.one_of(st.floats(0, 1e6, width=32, allow_subnormal=False), st.just(NAN)), min_size=30, max_size=60))
+@given(
+    values=st.lists(
+        st.one_of(st.floats(0, 1e6, width=32, allow_subnormal=False), st.just(NAN)), min_size=30, max_size=60
+    )
+)
 def test_what_is_written_is_read_as_it_was(tmp_path_factory: pytest.TempPathFactory, values: list[float]) -> None:
     values = [1.0] * 10 + values + [2.0] * 10
     path = tmp_path_factory.mktemp("load") / "load.csv.gz"
