@@ -107,7 +107,8 @@ class TrainConfig:
         patience: Validations without a better one before the run stops.
         coarser_share: Share of windows at a coarser step than the trace's own.
         start_sha256: Of the weights file that the run begins with; empty where the seed draws them.
-        anchor_weight: Pull towards these first weights (L2-SP, Li et al., 2018); 0 lets them go.
+        start_share: Share of these first weights in those that are exported; the rest is what training made of them
+            (WiSE-FT, Wortsman et al., 2022). It costs a part of the gain and most of what is forgotten.
     """
 
     seed: int = 0
@@ -126,4 +127,4 @@ class TrainConfig:
     patience: int = 12
     coarser_share: float = 0.35
     start_sha256: str = ""
-    anchor_weight: float = 0.0
+    start_share: float = 0.0

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from predictor_model.baselines import CLASSICAL, DAY_SECONDS, IntArray, Naive
-from predictor_model.boosting import GlobalBoosting
 from predictor_model.features import HORIZON, WindowBatch, WindowIndex
 from predictor_model.graph import CHUNK_ROWS, Graph
 from predictor_model.metrics import (
@@ -109,6 +108,15 @@ class Case:
         return DAY_SECONDS // self.trace.step_seconds
 
 
+class Windowed(Protocol):
+    """A forecaster that sees what the network sees."""
+
+    context_length: int
+
+    def quantiles(self, batch: WindowBatch) -> Array:
+        """Quantiles of each step. Shape (B, H, Q)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rivals:
     """Who is scored, beside the two naive forecasts.
@@ -119,7 +127,7 @@ class Rivals:
     """
 
     graphs: dict[str, Graph]
-    boosting: GlobalBoosting | None = None
+    boosting: Windowed | None = None
     classical: tuple[str, ...] = tuple(CLASSICAL)
 
 

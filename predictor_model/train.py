@@ -133,6 +133,7 @@ class Trainer:
         self.data, self.folder, self.ranks = data, folder, ranks
         self.train_config = train if start is None else dataclasses.replace(train, start_sha256=start.sha256)
         self.network = BiLSTMForecaster(model)
+        self.start_weights = start.weights if start is not None else {}
         if start is not None:
             self.network.load_state_dict(start.weights)
         average = get_ema_multi_avg_fn(train.average_decay)  # type: ignore[no-untyped-call]
@@ -171,15 +172,22 @@ class Trainer:
                     )
 
     def best_network(self) -> BiLSTMForecaster:
-        """The network with the best averaged weights."""
+        """The network with the best averaged weights, taken back by `start_share` towards those it began with."""
+        share = self.train_config.start_share
         network = BiLSTMForecaster(self.network.config)
-        network.load_state_dict(self.best_weights)
+        network.load_state_dict(
+            {
+                name: torch.lerp(weight, self.start_weights.get(name, weight), share)
+                for name, weight in self.best_weights.items()
+            }
+        )
         return network.eval()
 
     def export(self, *, model_version: str) -> None:
         """Leave the best network and what it was made of in the run's folder."""
-        export_onnx(self.best_network(), self.folder / MODEL_FILE, model_version=model_version)
-        write_weights(self.best_weights, self.folder)
+        network = self.best_network()
+        export_onnx(network, self.folder / MODEL_FILE, model_version=model_version)
+        write_weights(network.state_dict(), self.folder)
         write_record(self.checkpoint(), self.folder, model_version=model_version)
 
     def _train_step(self) -> float:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,16 +88,12 @@ def test_a_run_begins_at_the_weights_it_was_given(traces: Path, exported: Path, 
 
 
 def test_weights_that_no_step_improves_are_what_is_exported(traces: Path, exported: Path, tmp_path: Path) -> None:
-    harmful = TrainConfig(**{**_fields(FEW), "learning_rate": 1.0, "average_decay": 0.0})
+    harmful = replace(FEW, learning_rate=1.0, average_decay=0.0)
     run = second_run(traces, exported, tmp_path / "second", harmful)
     run.run(Console(quiet=True))
     assert run.best_step == 0
     run.export(model_version="1.0.0")
     assert (tmp_path / "second" / MODEL_FILE).read_bytes() == (exported / MODEL_FILE).read_bytes()
-
-
-def _fields(train: TrainConfig) -> dict[str, object]:
-    return {name: getattr(train, name) for name in TrainConfig.__dataclass_fields__}
 
 
 def test_a_run_is_not_resumed_with_another_start(traces: Path, exported: Path, tmp_path: Path) -> None:
@@ -156,3 +153,16 @@ def test_a_folder_that_is_no_exported_run_is_refused(
     told = " ".join(capsys.readouterr().err.split())
     assert "cannot be started from" in told
     assert f"with {WEIGHTS_FILE} and {RECORD_FILE}" in told
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_share_of_the_first_weights_is_in_those_exported(
+    traces: Path, exported: Path, tmp_path: Path, share: float
+) -> None:
+    run = second_run(traces, exported, tmp_path / "second", replace(FEW, start_share=share))
+    run.run(Console(quiet=True))
+    run.export(model_version="1.0.0")
+    first, last, written = load_start(exported).weights, run.best_weights, load_start(tmp_path / "second").weights
+    for name, weight in written.items():
+        torch.testing.assert_close(weight, share * first[name] + (1 - share) * last[name])
+    assert not torch.equal(last["heads.weight"], first["heads.weight"])
