@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import resources
 from string import Template
 from typing import Any, Final
@@ -14,11 +13,11 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from predictor_model.cold_start import HISTORIES, HistoryScore, ratios_of
+from predictor_model.examples import Example
 from predictor_model.features import HORIZON
-from predictor_model.metrics import LEVELS, MEDIAN, Array, pinball_sum
-from predictor_model.scoring import COVERAGE_LEVELS, COVERAGE_STEPS, REPLICA_KEYS, SHIPPED, Case, SeriesScore, Summary
+from predictor_model.metrics import LEVELS, MEDIAN
+from predictor_model.scoring import COVERAGE_LEVELS, COVERAGE_STEPS, REPLICA_KEYS, SHIPPED, SeriesScore, Summary
 
-PAST_SHOWN: Final = 120  # samples before the origin
 EXAMPLES: Final = 3  # of the worst series, and of the best
 BANDS: Final = ((0.05, 0.95, 0.15), (0.25, 0.75, 0.3))  # lower level, upper level, opacity
 
@@ -32,43 +31,6 @@ LAYOUT: Final = {
     "font": {"family": "system-ui, sans-serif", "size": 13},
     "legend": {"orientation": "h", "y": 1.12},
 }
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Example:
-    """One forecast of one series, the one with the median loss.
-
-    Attributes:
-        past: Samples up to the origin, NaN is missing. Shape (P,).
-        target: What came. Shape (H,).
-        quantiles: What was said. Shape (H, Q).
-    """
-
-    dataset: str
-    series: str
-    step_seconds: int
-    past: Array
-    target: Array
-    quantiles: Array
-
-
-def example_of(case: Case, quantiles: Array) -> Example:
-    """Choose the forecast to show. Quantiles of shape (N, H, Q)."""
-    losses = [
-        pinball_sum(target[None], forecast[None]) if not np.isnan(target).all() else np.nan
-        for target, forecast in zip(case.target, quantiles, strict=True)
-    ]
-    order = np.argsort(losses)  # NaN last
-    at = int(order[int(np.isfinite(losses).sum()) // 2])
-    origin = int(case.origins[at])
-    return Example(
-        dataset=case.trace.dataset,
-        series=case.trace.name,
-        step_seconds=case.trace.step_seconds,
-        past=case.values[max(0, origin - PAST_SHOWN + 1) : origin + 1],
-        target=case.target[at],
-        quantiles=quantiles[at],
-    )
 
 
 def render(

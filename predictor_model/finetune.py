@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,12 +36,13 @@ from predictor_model.verdict import CANDIDATE, INCUMBENT, SHIPPED, Action, Judge
 
 # Chosen on sets that neither ship nor judge what ships (docs/fine-tuning.md).
 RECIPE: Final = TrainConfig(
-    steps=600,
+    steps=1_000,
     learning_rate=1e-3,
     average_decay=0.99,
-    synthetic_traces=64,
+    synthetic_traces=128,
     validate_every=50,
-    patience=4,
+    patience=6,
+    start_share=0.3,
 )
 RUNS: Final = "runs"
 VERDICT_FILE: Final = "verdict.json"
@@ -88,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run.mkdir(parents=True, exist_ok=True)
             data = own_training_data(load.histories, load.files, start.model, train)
             trainer = Trainer(data, start.model, train, run, start=start, ranks=ranks)
-        except (TraceError, ValueError) as error:
+        except (TraceError, ValueError, OSError) as error:
             return refuse(error, console)
         trainer.run(console)
         if not ranks.writes:
@@ -188,5 +190,16 @@ def write(path: Path, text: str) -> None:
     part.replace(path)
 
 
+def run_as_process() -> int:
+    """Run `main` so that whoever ends it, a terminal or a cluster, gets the usual code."""
+    # A container's first process ignores SIGTERM unless it says otherwise.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        return main()
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; the same command goes on from the last checkpoint")
+        return 128 + signal.SIGINT
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_as_process())

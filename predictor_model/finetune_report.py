@@ -19,12 +19,10 @@ from predictor_model.evaluation_report import (
     LAYOUT,
     RED,
     example_figure,
-    example_of,
     figure_html,
 )
 from predictor_model.features import HORIZON
 from predictor_model.finetune_outcome import HEADER, Outcome, next_steps, rows, sentence
-from predictor_model.metrics import MEDIAN
 from predictor_model.traces import Skipped
 from predictor_model.verdict import CANDIDATE, SHIPPED, Comparison, Judged
 
@@ -78,7 +76,7 @@ def series_figure(judged: Sequence[Judged]) -> go.Figure:
     figure.add_scatter(
         x=list(range(1, len(ordered) + 1)),
         y=[ratio(series) for series in ordered],
-        text=[html.escape(series.case.trace.name) for series in ordered],
+        text=[html.escape(series.name) for series in ordered],
         mode="markers",
         marker={"size": 7, "color": [BLUE if ratio(series) < 1 else GREY for series in ordered]},
         showlegend=False,
@@ -92,13 +90,10 @@ def series_figure(judged: Sequence[Judged]) -> go.Figure:
 
 def forecast_figure(series: Judged) -> go.Figure:
     """One forecast of the fine-tuned model, with the shipped one's median."""
-    quantiles, _ = series.forecasts[CANDIDATE]
-    example = example_of(series.case, quantiles)
-    figure = example_figure(example)
-    at = int(np.flatnonzero((quantiles == example.quantiles).all((1, 2)))[0])
-    minutes = example.step_seconds / 60 * np.arange(1, HORIZON + 1)
-    figure.add_scatter(x=minutes, y=series.forecasts[SHIPPED][0][at, :, MEDIAN], line=DOTTED, name="shipped")
-    figure.update_layout(title={"text": f"{html.escape(example.series)}<br>ratio {ratio(series):.2f}"})
+    figure = example_figure(series.example)
+    minutes = series.example.step_seconds / 60 * np.arange(1, HORIZON + 1)
+    figure.add_scatter(x=minutes, y=series.shipped_median, line=DOTTED, name="shipped")
+    figure.update_layout(title={"text": f"{html.escape(series.name)}<br>ratio {ratio(series):.2f}"})
     return figure
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final
 
+import numpy as np
+
 from predictor_model.baselines import DAY_SECONDS
 from predictor_model.contract import CONTRACT
 from predictor_model.features import HORIZON, IntArray
@@ -40,6 +42,11 @@ class History:
     def before(self) -> Trace:
         """What was recorded before the holdout."""
         return replace(self.trace, values=self.trace.values[: self.holdout])
+
+    @property
+    def validates(self) -> bool:
+        """Whether enough was seen between training and holdout."""
+        return int(np.isfinite(self.trace.values[self.fit : self.holdout]).sum()) > HORIZON
 
     @property
     def fit_share(self) -> float:
@@ -106,6 +113,7 @@ def _history(trace: Trace, begin: int, end: int) -> History | str:
         min(len(trace.values), int((end - share * (end - begin) - trace.start) // step))
         for share in (HOLDOUT_SHARE + VALIDATION_SHARE, HOLDOUT_SHARE)
     )
-    if fit < MIN_FIT:
-        return f"has {max(0, fit)} steps before the newest 30 % of the time; {MIN_FIT} are needed"
+    seen = int(np.isfinite(trace.values[: max(0, fit)]).sum())
+    if seen < MIN_FIT:
+        return f"has {seen} samples before the newest 30 % of the time; {MIN_FIT} are needed"
     return History(trace, fit, holdout, max(holdout + 1, (end - trace.start) // step))

@@ -13,7 +13,7 @@ import numpy as np
 from predictor_model.config import ModelConfig, TrainConfig
 from predictor_model.contract import CONTRACT
 from predictor_model.datasets import SHIPPED_SETS, SYNTHETIC_WEIGHT, training_set
-from predictor_model.features import HORIZON, WindowBatch, WindowIndex, WindowSampler
+from predictor_model.features import WindowBatch, WindowIndex, WindowSampler
 from predictor_model.holdout import History
 from predictor_model.synthetic import DATASET as SYNTHETIC
 from predictor_model.synthetic import synthetic_trace
@@ -86,13 +86,13 @@ def own_training_data(
     everything = np.ones(len(expanded))
     sampler = WindowSampler(WindowIndex(expanded, context), weights, first=0 * everything, last=everything)
 
-    judged = [history for history in histories if history.holdout - history.fit > HORIZON]
-    if not judged:
-        raise TraceError("no series was recorded in the last 30 to 20 % of the time, which stop the training")
+    seen = [history for history in histories if history.validates]
+    if not seen:
+        raise TraceError("no series has samples between 70 and 80 % of the time, by which the training is stopped")
     parts = [
-        _with_coarser_steps([dataclasses.replace(h.before, dataset=OWN)], {OWN: 1.0}, share, context)[0] for h in judged
+        _with_coarser_steps([dataclasses.replace(h.before, dataset=OWN)], {OWN: 1.0}, share, context)[0] for h in seen
     ]
-    first = np.repeat([history.fit_share for history in judged], [len(part) for part in parts])
+    first = np.repeat([history.fit_share for history in seen], [len(part) for part in parts])
     index = WindowIndex([trace for part in parts for trace in part], context)
     later = WindowSampler(index, weights, first=first, last=np.ones_like(first))
     return TrainingData(sampler, _drawn(later, train), tuple(data_source(path) for path in files))

@@ -9,13 +9,12 @@ from typing import Final
 
 import numpy as np
 
+from predictor_model.examples import Example, example_of
 from predictor_model.graph import Graph
 from predictor_model.holdout import BLOCKS, History
-from predictor_model.metrics import Array, geometric_mean, paired_interval, pinball_by_origin
+from predictor_model.metrics import MEDIAN, Array, geometric_mean, paired_interval, pinball_by_origin
 from predictor_model.scoring import (
     REPLICA_KEYS,
-    Case,
-    Forecasts,
     Rivals,
     SeriesScore,
     case_from,
@@ -43,12 +42,17 @@ class Judged:
     """One series on its holdout.
 
     Attributes:
+        origins: How many forecasts of each model were judged.
+        example: One of the fine-tuned model.
+        shipped_median: What the shipped one said there. Shape (H,).
         scores: By forecaster; the naive ones among them.
         losses: Pinball loss of each model in each block of time. Shape (`BLOCKS`,).
     """
 
-    case: Case
-    forecasts: Forecasts
+    name: str
+    origins: int
+    example: Example
+    shipped_median: Array
     scores: Mapping[str, SeriesScore]
     losses: Mapping[str, Array]
 
@@ -99,12 +103,20 @@ def judge_series(history: History, graphs: Mapping[str, Graph]) -> Judged | None
     if case is None or not forecasts:
         return None
     blocks = history.blocks(case.origins)
-    losses = {
-        name: np.bincount(blocks, weights=pinball_by_origin(case.target, forecasts[name][0]), minlength=BLOCKS)
-        for name in graphs
-    }
+    losses: dict[str, Array] = {}
+    for name in graphs:
+        by_origin = pinball_by_origin(case.target, forecasts[name][0])
+        losses[name] = np.bincount(blocks, weights=by_origin, minlength=BLOCKS).astype(np.float64)
     scores = {score.forecaster: score for score in score_case(case, forecasts, with_trailing=False)}
-    return Judged(case, forecasts, scores, losses)
+    example = example_of(case, forecasts[CANDIDATE][0])
+    return Judged(
+        name=history.trace.name,
+        origins=len(case.origins),
+        example=example,
+        shipped_median=forecasts[SHIPPED][0][example.at, :, MEDIAN],
+        scores=scores,
+        losses=losses,
+    )
 
 
 def judge(judged: Sequence[Judged], models: Sequence[str]) -> Verdict:

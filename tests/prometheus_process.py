@@ -20,7 +20,7 @@ def running_prometheus(
 ) -> Iterator[str]:
     """Run a Prometheus that holds these samples; gives its URL once it is ready."""
     (folder / "past.om").write_text(openmetrics)
-    backfill = [programs / "promtool", "tsdb", "create-blocks-from", "openmetrics", "past.om", "data"]
+    backfill: list[str | Path] = [programs / "promtool", "tsdb", "create-blocks-from", "openmetrics", "past.om", "data"]
     subprocess.run(backfill, cwd=folder, check=True, timeout=120, stdout=subprocess.DEVNULL)
     (folder / "prometheus.yml").write_text(json.dumps({"scrape_configs": list(scrape_configs)}))
     address = free_address()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -99,7 +100,7 @@ def test_the_command_leaves_a_file_that_trainer_and_replay_both_read(
 ) -> None:
     handed: list[list[str]] = []
     monkeypatch.setattr(train, "NEEDED", ())
-    monkeypatch.setattr(train.os, "execv", lambda program, arguments: handed.append(arguments))
+    monkeypatch.setattr(os, "execv", lambda program, arguments: handed.append(arguments))
     end = f"{T0 + timedelta(days=DAYS):%Y-%m-%dT%H:%M:%SZ}"
     options = ["--days", str(DAYS), "--step", "300", "--end", end, "--out", str(tmp_path)]
     ran = CliRunner().invoke(app, ["train", "--prometheus", server, "--query", "sum by (app) (requests)", *options])

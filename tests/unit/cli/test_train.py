@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,8 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from scaler.cli import app, train
 
@@ -34,7 +34,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
         lines.append([program, *arguments])
         raise Started
 
-    monkeypatch.setattr(train.os, "execv", execv)
+    monkeypatch.setattr(os, "execv", execv)
     monkeypatch.setattr(train, "NEEDED", ("sys",))
     monkeypatch.setattr(train, "now", lambda: NOW)
     monkeypatch.chdir(tmp_path)

@@ -73,8 +73,21 @@ def test_a_series_that_began_a_moment_ago_is_left_out_and_the_others_stay() -> N
     split = split_history([trace(10, start=CLOCK), new])
     assert [history.trace.name for history in split.histories] == ["web"]
     assert [(s.series, s.why) for s in split.skipped] == [
-        ("new", "has 0 steps before the newest 30 % of the time; 90 are needed")
+        ("new", "has 0 samples before the newest 30 % of the time; 90 are needed")
     ]
+
+
+def test_missing_samples_are_not_counted() -> None:
+    series = trace(10)
+    series.values[:1950] = np.nan  # 66 of the 2,016 that train are left
+    assert split_history([series]).skipped[0].why.startswith("has 66 samples before")
+
+
+def test_a_series_lost_sight_of_for_a_while_trains_and_judges_but_stops_nothing() -> None:
+    series = trace(10)
+    series.values[2016:2304] = np.nan
+    assert not one(series).validates
+    assert one(trace(10)).validates
 
 
 def test_a_step_too_fine_is_averaged_up() -> None:

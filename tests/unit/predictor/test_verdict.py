@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from predictor_model.examples import Example
 from predictor_model.graph import MODEL_FILE, SHIPPED_WEIGHTS, Graph, load_graph
 from predictor_model.holdout import BLOCKS, split_history
-from predictor_model.metrics import Array, paired_interval, pinball_by_origin, pinball_sum
-from predictor_model.scoring import REPLICA_KEYS, Case, SeriesScore
+from predictor_model.metrics import MEDIAN, Array, paired_interval, pinball_by_origin, pinball_sum
+from predictor_model.scoring import REPLICA_KEYS, SeriesScore, case_from, model_forecast
 from predictor_model.traces import Trace
 from predictor_model.verdict import (
     CANDIDATE,
@@ -26,7 +27,7 @@ from predictor_model.verdict import (
 )
 from tests.unit.predictor.loads import daily_load
 
-CASE = Case(Trace("own", "s", 0, 300, np.ones(10, np.float32)), 5, np.array([5]), np.ones((1, 30)))
+EXAMPLE = Example("own", "s", 300, 0, np.ones(5), np.ones(30), np.ones((30, 8)))
 
 
 def score(name: str, loss: float, pods: float) -> SeriesScore:
@@ -36,7 +37,7 @@ def score(name: str, loss: float, pods: float) -> SeriesScore:
 
 def series(losses: dict[str, Array], pods: dict[str, float] | None = None) -> Judged:
     scores = {name: score(name, float(loss.sum()), (pods or {}).get(name, 1.0)) for name, loss in losses.items()}
-    return Judged(CASE, {}, scores, losses)
+    return Judged("s", 1, EXAMPLE, np.ones(30), scores, losses)
 
 
 def estate(number: int, *, seed: int = 0, **gains: float) -> list[Judged]:
@@ -170,11 +171,13 @@ def test_a_model_against_itself_is_no_gain(graph: Graph) -> None:
     comparison = compare([judged], CANDIDATE, SHIPPED)
     assert (comparison.loss, comparison.interval, comparison.pods) == (1.0, (1.0, 1.0), 1.0)
     assert not comparison.better
-    assert judged.case.origins.min() >= history.holdout
+    case = case_from(history.trace, history.holdout)
+    assert case is not None
+    assert case.origins.min() >= history.holdout
+    quantiles, _ = model_forecast(graph, history.trace, case.origins)
     assert (judged.losses[CANDIDATE] > 0).all()
-    assert judged.losses[CANDIDATE].sum() == pytest.approx(
-        pinball_sum(judged.case.target, judged.forecasts[CANDIDATE][0])
-    )
+    assert judged.losses[CANDIDATE].sum() == pytest.approx(pinball_sum(case.target, quantiles))
+    np.testing.assert_allclose(judged.shipped_median, judged.example.quantiles[:, MEDIAN])
 
 
 @pytest.mark.parametrize(
