@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import torch
 from rich.console import Console
 from rich.progress import track
 
@@ -192,6 +193,8 @@ def write(path: Path, text: str) -> None:
 
 def run_as_process() -> int:
     """Run `main` so that whoever ends it, a terminal or a cluster, gets the usual code."""
+    # On two busy cores a step took 0.6 s with one thread and 5.2 s with two, which wait for each other.
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     # A container's first process ignores SIGTERM unless it says otherwise.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:

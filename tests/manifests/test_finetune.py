@@ -7,13 +7,11 @@ import re
 import subprocess
 from typing import Any
 
-import pytest
 import typer.main
 from typer.core import TyperGroup
 
 from predictor_model.placement import IN_PLACE
 from scaler.cli import app
-from scaler.settings import load_settings
 from tests.manifests.rendering import ROOT, SERVICES, containers, pod_specs, read
 
 CLAIM, CRON_JOB = read(SERVICES / "finetune-cronjob.yaml")
@@ -61,16 +59,8 @@ def test_the_user_of_the_image_can_write_the_claim_and_a_home() -> None:
     assert home in {mount["mountPath"] for mount in CONTAINER["volumeMounts"]}
 
 
-def test_two_runs_never_write_at_once_and_a_run_uses_the_cores_that_it_has() -> None:
+def test_two_runs_never_write_at_once() -> None:
     assert CRON_JOB.body["spec"]["concurrencyPolicy"] == "Forbid"
-    environment = {variable["name"]: variable["value"] for variable in CONTAINER["env"]}
-    assert environment["OMP_NUM_THREADS"] == CONTAINER["resources"]["limits"]["cpu"]
-
-
-def test_every_setting_that_the_job_names_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in CONTAINER["env"]:
-        monkeypatch.setenv(variable["name"], variable["value"])
-    load_settings()
 
 
 def test_torch_without_cuda_may_come_from_an_index_that_the_user_names() -> None:
