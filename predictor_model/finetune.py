@@ -27,7 +27,7 @@ from predictor_model.config import TrainConfig
 from predictor_model.finetune_outcome import Outcome, next_steps, sentence, to_json, to_table
 from predictor_model.finetune_report import to_page
 from predictor_model.graph import MODEL_FILE, SHIPPED_WEIGHTS, Graph, ModelUnusable, load_graph
-from predictor_model.own_load import OwnLoad, read_load
+from predictor_model.own_load import UserLoad, read_load
 from predictor_model.placement import IN_PLACE, model_in, put_in_place, same_model
 from predictor_model.ranks import joined_ranks
 from predictor_model.traces import Skipped, TraceError
@@ -118,7 +118,7 @@ def refuse(error: Exception, console: Console) -> int:
     return 2
 
 
-def say_what_is_read(load: OwnLoad, console: Console) -> None:
+def say_what_is_read(load: UserLoad, console: Console) -> None:
     """Say how much there is, and name what cannot be used."""
     samples = sum(len(history.trace.values) for history in load.histories)
     console.print(f"{len(load.histories)} series with {samples:,} steps; {len(load.skipped)} left out")
@@ -126,13 +126,13 @@ def say_what_is_read(load: OwnLoad, console: Console) -> None:
         console.print(f"  {series.dataset}/{series.series} {series.why}", style="yellow", markup=False, soft_wrap=True)
 
 
-def digest(load: OwnLoad, start: Start, train: TrainConfig) -> str:
+def digest(load: UserLoad, start: Start, train: TrainConfig) -> str:
     """Tell a run from every other: by its data, its first weights and its settings."""
     parts = [load.digest(), start.sha256, repr(train)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
-def version_of(load: OwnLoad, start: Start, run: Path) -> str:
+def version_of(load: UserLoad, start: Start, run: Path) -> str:
     """Name the weights after those they began with, the newest sample and their run."""
     newest = load.newest()
     date = [f"{newest:%Y%m%d}"] if newest is not None else []
@@ -146,7 +146,7 @@ def forget_other_runs(run: Path) -> None:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def conclude(load: OwnLoad, run: Path, place: Path, console: Console) -> Outcome:
+def conclude(load: UserLoad, run: Path, place: Path, console: Console) -> Outcome:
     """Judge the fine-tuned model on the holdout, and put in place what should serve.
 
     Raises:

@@ -14,7 +14,7 @@ from predictor_model.training_data import OWN
 
 
 @dataclass(frozen=True, slots=True)
-class OwnLoad:
+class UserLoad:
     """All series of some files, as one data set."""
 
     files: tuple[Path, ...]
@@ -32,7 +32,7 @@ class OwnLoad:
         return datetime.fromtimestamp(max(ends), UTC) if ends else None
 
 
-def read_load(paths: Sequence[Path]) -> OwnLoad:
+def read_load(paths: Sequence[Path]) -> UserLoad:
     """Read the files and cut every series in time.
 
     Raises:
@@ -49,7 +49,7 @@ def read_load(paths: Sequence[Path]) -> OwnLoad:
         reasons = "; ".join(f"{series.series} {series.why}" for series in skipped[:3])
         raise TraceError(f"none of {len(skipped)} series can be used: {reasons}")
     histories = tuple(_as_own(history, alone=len(files) == 1) for history in split.histories)
-    return OwnLoad(files, histories, skipped)
+    return UserLoad(files, histories, skipped)
 
 
 def _as_own(history: History, *, alone: bool) -> History:
