@@ -144,12 +144,14 @@ BUILDER ?= $(firstword $(foreach tool,docker podman buildah,$(if $(shell command
 BUILD := $(if $(filter buildah,$(notdir $(BUILDER))),$(BUILDER) bud,$(BUILDER) build)
 BASE_IMAGE ?= python:3.11-slim
 REPOSITORY ?= ai-hpa
+IMAGES ?= model scaler
+TORCH_INDEX ?=
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .PHONY: images
-images: ## build REPOSITORY/model and REPOSITORY/scaler with docker, podman or buildah (BUILDER), from BASE_IMAGE
+images: ## build REPOSITORY/model and REPOSITORY/scaler (IMAGES=train: the trainer) with docker, podman or buildah (BUILDER), from BASE_IMAGE
 	@test -n "$(BUILDER)" || { echo "images: none of docker, podman and buildah is in the PATH; install one, or set BUILDER" >&2; exit 1; }
-	$(foreach image,model scaler,$(BUILD) --build-arg BASE_IMAGE=$(BASE_IMAGE) -f Dockerfile.$(image) -t $(REPOSITORY)/$(image):$(VERSION) . &&) true
+	$(foreach image,$(IMAGES),$(BUILD) --build-arg BASE_IMAGE=$(BASE_IMAGE) $(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) -f Dockerfile.$(image) -t $(REPOSITORY)/$(image):$(VERSION) . &&) true
 
 # The cluster of the end-to-end tests: that of KUBECONFIG where it is set, else one that LAB brings up and takes down.
 LAB ?= ../shared/lab/lab

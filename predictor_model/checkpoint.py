@@ -1,4 +1,4 @@
-"""What a training run leaves behind at any moment, so that a kill loses minutes and a file says what it was made of."""
+"""What a training run begins with and leaves behind: a kill loses minutes, and a file says what it was made of."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import torch
 from pydantic import TypeAdapter
 
 from predictor_model.config import ModelConfig, TrainConfig
-from predictor_model.graph import MODEL_FILE, RECORD_FILE
+from predictor_model.graph import MODEL_FILE, RECORD_FILE, WEIGHTS_FILE
+from predictor_model.traces import TraceError
 from predictor_model.training_data import DataSource
 
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -67,6 +68,45 @@ class Checkpoint:
             data=tuple(DataSource(**source) for source in fields.pop("data")),
             **fields,
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """Weights that a run begins with, in place of random ones.
+
+    Attributes:
+        model: Shape of their network.
+        model_version: As their model reports it.
+        sha256: Of their file.
+        weights: By name.
+    """
+
+    model: ModelConfig
+    model_version: str
+    sha256: str
+    weights: dict[str, torch.Tensor]
+
+
+def load_start(folder: Path) -> Start:
+    """Read what an exported run left in `folder`.
+
+    Raises:
+        TraceError: The weights or their record are not there, or are not what they should be.
+    """
+    path = folder / WEIGHTS_FILE
+    try:
+        record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+        weights = torch.load(path, weights_only=True)
+        model, version = _MODEL.validate_python(record["model"]), str(record["model_version"])
+    except Exception as exc:  # a file that is no such file fails in as many ways as there are layers in torch.load
+        wanted = f"accepted is the folder of an exported run, with {WEIGHTS_FILE} and {RECORD_FILE}"
+        raise TraceError(f"{folder} cannot be started from ({type(exc).__name__}: {exc}); {wanted}") from exc
+    return Start(model, version, hashlib.sha256(path.read_bytes()).hexdigest(), weights)
+
+
+def write_weights(weights: dict[str, torch.Tensor], folder: Path) -> None:
+    """Leave the network's own weights, from which another run can start."""
+    torch.save({name: weight.detach().float().clone() for name, weight in weights.items()}, folder / WEIGHTS_FILE)
 
 
 def write_record(checkpoint: Checkpoint, folder: Path, *, model_version: str) -> None:

@@ -106,6 +106,9 @@ class TrainConfig:
         validate_every: Steps between validations.
         patience: Validations without a better one before the run stops.
         coarser_share: Share of windows at a coarser step than the trace's own.
+        start_sha256: Of the weights file that the run begins with; empty where the seed draws them.
+        start_share: Share of these first weights in those that are exported; the rest is what training made of them
+            (WiSE-FT, Wortsman et al., 2022). It costs a part of the gain and most of what is forgotten.
     """
 
     seed: int = 0
@@ -123,3 +126,5 @@ class TrainConfig:
     validate_every: int = 250
     patience: int = 12
     coarser_share: float = 0.35
+    start_sha256: str = ""
+    start_share: float = 0.0

@@ -15,7 +15,8 @@ from rich.progress import track
 from predictor_model.baselines import CLASSICAL
 from predictor_model.boosting import GlobalBoosting
 from predictor_model.cold_start import HistoryScore, history_scores
-from predictor_model.evaluation_report import Example, example_of, render
+from predictor_model.evaluation_report import render
+from predictor_model.examples import Example, example_of
 from predictor_model.graph import MODEL_FILE, SHIPPED_WEIGHTS, ModelUnusable, load_graph
 from predictor_model.scoring import (
     SHIPPED,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import resources
 from string import Template
 from typing import Any, Final
@@ -14,61 +13,24 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from predictor_model.cold_start import HISTORIES, HistoryScore, ratios_of
+from predictor_model.examples import Example
 from predictor_model.features import HORIZON
-from predictor_model.metrics import LEVELS, MEDIAN, Array, pinball_sum
-from predictor_model.scoring import COVERAGE_LEVELS, COVERAGE_STEPS, REPLICA_KEYS, SHIPPED, Case, SeriesScore, Summary
+from predictor_model.metrics import LEVELS, MEDIAN
+from predictor_model.scoring import COVERAGE_LEVELS, COVERAGE_STEPS, REPLICA_KEYS, SHIPPED, SeriesScore, Summary
 
-PAST_SHOWN: Final = 120  # samples before the origin
 EXAMPLES: Final = 3  # of the worst series, and of the best
 BANDS: Final = ((0.05, 0.95, 0.15), (0.25, 0.75, 0.3))  # lower level, upper level, opacity
 
-_BLUE: Final = "#2563eb"
-_GREY: Final = "#9ca3af"
-_RED: Final = "#dc2626"
-_DOTTED: Final = {"color": _GREY, "dash": "dot"}
-_LAYOUT: Final = {
+BLUE: Final = "#2563eb"
+GREY: Final = "#9ca3af"
+RED: Final = "#dc2626"
+DOTTED: Final = {"color": GREY, "dash": "dot"}
+LAYOUT: Final = {
     "template": "plotly_white",
     "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
     "font": {"family": "system-ui, sans-serif", "size": 13},
     "legend": {"orientation": "h", "y": 1.12},
 }
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Example:
-    """One forecast of one series, the one with the median loss.
-
-    Attributes:
-        past: Samples up to the origin, NaN is missing. Shape (P,).
-        target: What came. Shape (H,).
-        quantiles: What was said. Shape (H, Q).
-    """
-
-    dataset: str
-    series: str
-    step_seconds: int
-    past: Array
-    target: Array
-    quantiles: Array
-
-
-def example_of(case: Case, quantiles: Array) -> Example:
-    """Choose the forecast to show. Quantiles of shape (N, H, Q)."""
-    losses = [
-        pinball_sum(target[None], forecast[None]) if not np.isnan(target).all() else np.nan
-        for target, forecast in zip(case.target, quantiles, strict=True)
-    ]
-    order = np.argsort(losses)  # NaN last
-    at = int(order[int(np.isfinite(losses).sum()) // 2])
-    origin = int(case.origins[at])
-    return Example(
-        dataset=case.trace.dataset,
-        series=case.trace.name,
-        step_seconds=case.trace.step_seconds,
-        past=case.values[max(0, origin - PAST_SHOWN + 1) : origin + 1],
-        target=case.target[at],
-        quantiles=quantiles[at],
-    )
 
 
 def render(
@@ -84,13 +46,13 @@ def render(
         plotly=str(get_plotlyjs()),
         ours=html.escape(SHIPPED),
         verdict=html.escape(verdict(summaries)),
-        overall=_div(overall_figure(summaries)),
+        overall=figure_html(overall_figure(summaries)),
         table=_table(summaries),
-        series=_div(series_figure(scores)),
-        coverage=_div(coverage_figure(ours)),
-        replica=_div(replica_figure(summaries)),
-        cold_start=_div(cold_start_figure(histories)),
-        examples="".join(_div(example_figure(example)) for example in _chosen(examples, scores)),
+        series=figure_html(series_figure(scores)),
+        coverage=figure_html(coverage_figure(ours)),
+        replica=figure_html(replica_figure(summaries)),
+        cold_start=figure_html(cold_start_figure(histories)),
+        examples="".join(figure_html(example_figure(example)) for example in _chosen(examples, scores)),
     )
 
 
@@ -120,15 +82,15 @@ def overall_figure(summaries: Sequence[Summary]) -> go.Figure:
             "array": [summary.interval[1] - summary.overall for summary in ordered],
             "arrayminus": [summary.overall - summary.interval[0] for summary in ordered],
         },
-        marker_color=[_BLUE if name == SHIPPED else _GREY for name in names],
+        marker_color=[BLUE if name == SHIPPED else GREY for name in names],
         name="together",
     )
     for dataset in ordered[0].by_dataset:
         figure.add_scatter(
             x=names, y=[summary.by_dataset.get(dataset) for summary in ordered], mode="markers", name=dataset
         )
-    figure.add_hline(y=1.0, line_dash="dot", line_color=_RED)
-    figure.update_layout(**_LAYOUT, yaxis_title="loss / better naive", yaxis_type="log", height=440)
+    figure.add_hline(y=1.0, line_dash="dot", line_color=RED)
+    figure.update_layout(**LAYOUT, yaxis_title="loss / better naive", yaxis_type="log", height=440)
     return figure
 
 
@@ -153,16 +115,16 @@ def series_figure(scores: Sequence[SeriesScore]) -> go.Figure:
             name=dataset,
         )
     ends = [min(min(p[3], p[2].wql_ratio) for p in points) * 0.9, max(max(p[3], p[2].wql_ratio) for p in points) * 1.1]
-    figure.add_scatter(x=ends, y=ends, mode="lines", line=_DOTTED, name="as good", hoverinfo="skip")
+    figure.add_scatter(x=ends, y=ends, mode="lines", line=DOTTED, name="as good", hoverinfo="skip")
     titles = {"xaxis_title": "best rival of the series", "yaxis_title": SHIPPED}
-    figure.update_layout(**_LAYOUT, **titles, xaxis_type="log", yaxis_type="log", height=460)
+    figure.update_layout(**LAYOUT, **titles, xaxis_type="log", yaxis_type="log", height=460)
     return figure
 
 
 def coverage_figure(ours: Summary) -> go.Figure:
     """Stated against realised coverage of window maxima, by length of the window."""
     figure = go.Figure()
-    figure.add_scatter(x=[0.88, 1.0], y=[0.88, 1.0], mode="lines", line=_DOTTED, name="exact", hoverinfo="skip")
+    figure.add_scatter(x=[0.88, 1.0], y=[0.88, 1.0], mode="lines", line=DOTTED, name="exact", hoverinfo="skip")
     for number, step in enumerate(COVERAGE_STEPS):
         keys = [f"{step}/{level}" for level in COVERAGE_LEVELS]
         means = [ours.covered_mean[key] for key in keys]
@@ -179,7 +141,7 @@ def coverage_figure(ours: Summary) -> go.Figure:
             mode="markers",
             name=f"h = {step}",
         )
-    figure.update_layout(**_LAYOUT, xaxis_title="stated", yaxis_title="realised", height=420)
+    figure.update_layout(**LAYOUT, xaxis_title="stated", yaxis_title="realised", height=420)
     return figure
 
 
@@ -188,10 +150,10 @@ def replica_figure(summaries: Sequence[Summary]) -> go.Figure:
     figure = go.Figure()
     labels = [f"h = {key.replace('/', ', ')}" for key in REPLICA_KEYS]
     for summary in sorted(summaries, key=lambda s: s.overall):
-        colour = {"marker_color": _BLUE} if summary.forecaster == SHIPPED else {}
+        colour = {"marker_color": BLUE} if summary.forecaster == SHIPPED else {}
         figure.add_bar(x=labels, y=[summary.replica[key] for key in REPLICA_KEYS], name=summary.forecaster, **colour)
-    figure.add_hline(y=1.0, line_dash="dot", line_color=_RED)
-    figure.update_layout(**_LAYOUT, yaxis_title="pods / better naive", barmode="group", height=420)
+    figure.add_hline(y=1.0, line_dash="dot", line_color=RED)
+    figure.update_layout(**LAYOUT, yaxis_title="pods / better naive", barmode="group", height=420)
     return figure
 
 
@@ -203,8 +165,8 @@ def cold_start_figure(histories: Sequence[HistoryScore]) -> go.Figure:
         figure.add_scatter(
             x=list(HISTORIES), y=[ratios[dataset] for ratios in by_history.values()], mode="lines+markers", name=dataset
         )
-    figure.add_hline(y=1.0, line_dash="dot", line_color=_RED)
-    figure.update_layout(**_LAYOUT, yaxis_title="loss / persistence", height=380)
+    figure.add_hline(y=1.0, line_dash="dot", line_color=RED)
+    figure.update_layout(**LAYOUT, yaxis_title="loss / persistence", height=380)
     return figure
 
 
@@ -225,12 +187,12 @@ def example_figure(example: Example) -> go.Figure:
             hoverinfo="skip",
             showlegend=False,
         )
-    figure.add_scatter(x=ahead, y=example.quantiles[:, MEDIAN], line={"color": _BLUE}, name="median")
-    seen, came = {"color": _GREY}, {"color": "#111827"}
+    figure.add_scatter(x=ahead, y=example.quantiles[:, MEDIAN], line={"color": BLUE}, name="median")
+    seen, came = {"color": GREY}, {"color": "#111827"}
     figure.add_scatter(x=past, y=example.past, line=seen, name="seen")
     figure.add_scatter(x=ahead, y=example.target, line=came, name="came")
     title = f"{example.series}<br>{example.dataset}"
-    layout: dict[str, Any] = {**_LAYOUT, "showlegend": False}
+    layout: dict[str, Any] = {**LAYOUT, "showlegend": False}
     figure.update_layout(**layout, title={"text": title, "font": {"size": 13}}, xaxis_title="minutes", height=320)
     figure.update_layout(margin={"l": 50, "r": 10, "t": 60, "b": 45})
     return figure
@@ -262,6 +224,7 @@ def _table(summaries: Sequence[Summary]) -> str:
     return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
 
 
-def _div(figure: go.Figure) -> str:
+def figure_html(figure: go.Figure) -> str:
+    """A figure as part of a page that holds plotly itself."""
     config = {"displayModeBar": False, "responsive": True}
     return str(figure.to_html(full_html=False, include_plotlyjs=False, config=config))

@@ -19,6 +19,7 @@ Array: TypeAlias = npt.NDArray[np.float32]
 Signature: TypeAlias = dict[str, tuple[str, tuple[int | str, ...]]]
 
 MODEL_FILE = "model.onnx"
+WEIGHTS_FILE = "weights.pt"
 RECORD_FILE = "training.json"
 SHIPPED_WEIGHTS = Path(str(importlib.resources.files("predictor_model"))) / "weights"
 # On two cores, 1,000 windows take 84 ms in chunks of 64 on two workers of one thread each, 87 to 144 ms in one

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from predictor_model.baselines import CLASSICAL, DAY_SECONDS, IntArray, Naive
-from predictor_model.boosting import GlobalBoosting
 from predictor_model.features import HORIZON, WindowBatch, WindowIndex
 from predictor_model.graph import CHUNK_ROWS, Graph
 from predictor_model.metrics import (
@@ -109,6 +108,15 @@ class Case:
         return DAY_SECONDS // self.trace.step_seconds
 
 
+class Windowed(Protocol):
+    """A forecaster that sees what the network sees."""
+
+    context_length: int
+
+    def quantiles(self, batch: WindowBatch) -> Array:
+        """Quantiles of each step. Shape (B, H, Q)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rivals:
     """Who is scored, beside the two naive forecasts.
@@ -119,14 +127,18 @@ class Rivals:
     """
 
     graphs: dict[str, Graph]
-    boosting: GlobalBoosting | None = None
+    boosting: Windowed | None = None
     classical: tuple[str, ...] = tuple(CLASSICAL)
 
 
 def make_case(trace: Trace) -> Case | None:
     """Origins in the last 30 % of a series, those with an observed sample; None where that is under two horizons."""
+    return case_from(trace, int(len(trace.values) * (1 - TEST_SHARE)))
+
+
+def case_from(trace: Trace, split: int) -> Case | None:
+    """Origins from number `split` of a series on; None where less than two horizons follow it."""
     length = len(trace.values)
-    split = int(length * (1 - TEST_SHARE))
     if length - split < 2 * HORIZON:
         return None
     origins = np.unique(np.linspace(split, length - HORIZON - 1, ORIGINS).astype(np.int64))
@@ -218,12 +230,12 @@ def forecasts_of(case: Case, rivals: Rivals) -> Forecasts:
     return forecasts
 
 
-def score_case(case: Case, forecasts: Forecasts) -> list[SeriesScore]:
-    """Every forecaster on one series."""
+def score_case(case: Case, forecasts: Forecasts, *, with_trailing: bool = True) -> list[SeriesScore]:
+    """Every forecaster on one series; the naive forecasts' trailing residuals take most of the time."""
     if not forecasts:
         return []
     reference = {name: forecasts[name][0] for name in NAIVE if name in forecasts}
-    trailing = naive_reference(case, trailing=True)
+    trailing = naive_reference(case, trailing=True) if with_trailing else {}
     best = _least_loss(case, reference)
     best_trailing = _least_loss(case, trailing) if trailing else None
     typical_error = _in_sample_error(case)

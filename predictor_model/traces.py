@@ -14,6 +14,7 @@ import pandas as pd
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 
 COLUMNS = ("series", "timestamp", "value")
+MAX_SLOTS_PER_ROW = 50  # a grid much emptier than this comes from one wrong timestamp, and would not fit into memory
 
 
 class TraceError(ValueError):
@@ -66,11 +67,32 @@ def trace_files(paths: Iterable[Path]) -> tuple[Path, ...]:
     return tuple(files)
 
 
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A series that is left out, and why."""
+
+    dataset: str
+    series: str
+    why: str
+
+
 def read_traces(path: Path) -> tuple[Trace, ...]:
     """Read every series of a CSV file, gzip or plain.
 
     Raises:
         TraceError: Wrong header, a value that is no number or negative, or a series with fewer than two samples.
+    """
+    traces, skipped = read_usable_traces(path)
+    if skipped:
+        raise TraceError(f"{path}: series {skipped[0].series} {skipped[0].why}")
+    return traces
+
+
+def read_usable_traces(path: Path) -> tuple[tuple[Trace, ...], tuple[Skipped, ...]]:
+    """Read those series of a CSV file that can be used, and say why the others cannot.
+
+    Raises:
+        TraceError: Nothing of the file can be read.
     """
     try:
         frame = pd.read_csv(path, dtype={"series": str})
@@ -80,22 +102,35 @@ def read_traces(path: Path) -> tuple[Trace, ...]:
         raise TraceError(f"{path}: header is {','.join(map(str, frame.columns))}; accepted is {','.join(COLUMNS)}")
     if not all(pd.api.types.is_numeric_dtype(frame[column]) for column in COLUMNS[1:]):
         raise TraceError(f"{path}: timestamp and value must be numbers; an empty value is a missing one")
-    return tuple(_trace(path, str(name), group) for name, group in frame.groupby("series", sort=False))
+    if not np.isfinite(frame["timestamp"]).all():
+        raise TraceError(f"{path}: a row without a timestamp; each needs its Unix seconds")
+    dataset, traces, skipped = dataset_name(path), [], []
+    for name, group in frame.groupby("series", sort=False):
+        found = _trace(dataset, str(name), group)
+        if isinstance(found, Trace):
+            traces.append(found)
+        else:
+            skipped.append(Skipped(dataset, str(name), found))
+    return tuple(traces), tuple(skipped)
 
 
-def _trace(path: Path, name: str, group: pd.DataFrame) -> Trace:
+def _trace(dataset: str, name: str, group: pd.DataFrame) -> Trace | str:
+    """Lay one series out on its grid, or say why that cannot be done."""
     stamps = group["timestamp"].to_numpy(dtype=np.int64)
     values = group["value"].to_numpy(dtype=np.float64)
     gaps = np.diff(stamps)
     if len(gaps) == 0 or (gaps <= 0).any():
-        raise TraceError(f"{path}: series {name} needs at least two samples with rising timestamps")
+        return "needs at least two samples with rising timestamps"
     if (values < 0).any() or np.isinf(values).any():
-        raise TraceError(f"{path}: series {name} has negative or infinite load; accepted is 0 and above, or empty")
+        return "has negative or infinite load; accepted is 0 and above, or empty"
     step = int(np.median(gaps))
     index = np.round((stamps - stamps[0]) / step).astype(np.int64)
-    grid = np.full(int(index[-1]) + 1, np.nan, dtype=np.float32)
+    length = int(index[-1]) + 1
+    if length > MAX_SLOTS_PER_ROW * len(values):
+        return f"has {len(values)} rows for {length} steps of {step} s; check its timestamps"
+    grid = np.full(length, np.nan, dtype=np.float32)
     grid[index] = values
-    return Trace(dataset_name(path), name, int(stamps[0]), step, grid)
+    return Trace(dataset, name, int(stamps[0]), step, grid)
 
 
 def coarsen(trace: Trace, factor: int) -> Trace:

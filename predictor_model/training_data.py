@@ -14,12 +14,14 @@ from predictor_model.config import ModelConfig, TrainConfig
 from predictor_model.contract import CONTRACT
 from predictor_model.datasets import SHIPPED_SETS, SYNTHETIC_WEIGHT, training_set
 from predictor_model.features import WindowBatch, WindowIndex, WindowSampler
+from predictor_model.holdout import History
 from predictor_model.synthetic import DATASET as SYNTHETIC
 from predictor_model.synthetic import synthetic_trace
 from predictor_model.traces import Trace, TraceError, coarsen, dataset_name, read_traces, trace_files
 
 COARSER_FACTORS = (2, 3, 5, 10, 15, 30)
 VALIDATION_SEED = 1_000_003
+OWN = "own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,47 @@ def load_training_data(files: Sequence[Path], model: ModelConfig, train: TrainCo
     split = np.full(len(expanded), 1 - train.validation_share, dtype=np.float32)
     sampler = WindowSampler(index, expanded_weights, first=np.zeros_like(split), last=split)
     later = WindowSampler(index, expanded_weights, first=split, last=np.ones_like(split))
+    return TrainingData(sampler, _drawn(later, train), tuple(data_source(path) for path in files))
+
+
+def own_training_data(
+    histories: Sequence[History], files: Sequence[Path], model: ModelConfig, train: TrainConfig
+) -> TrainingData:
+    """Windows of a user's own series, each counting alike, beside synthetic ones; only the own ones validate.
+
+    Args:
+        histories: The series; nothing of a holdout enters.
+        files: Where they came from.
+        model: The network.
+        train: The run.
+
+    Raises:
+        TraceError: No series was recorded in the slice of time that validates.
+    """
+    context, share = model.context_length, train.coarser_share
+    synthetic = [synthetic_trace(number, seed=train.seed) for number in range(train.synthetic_traces)]
+    weights = {OWN: 1.0, SYNTHETIC: SYNTHETIC_WEIGHT / (1 - SYNTHETIC_WEIGHT)} if synthetic else {OWN: 1.0}
+    fit = [dataclasses.replace(h.trace, dataset=OWN, values=h.trace.values[: h.fit]) for h in histories]
+    expanded, weights = _with_coarser_steps([*fit, *synthetic], weights, share, context)
+    everything = np.ones(len(expanded))
+    sampler = WindowSampler(WindowIndex(expanded, context), weights, first=0 * everything, last=everything)
+
+    seen = [history for history in histories if history.validates]
+    if not seen:
+        raise TraceError("no series has samples between 70 and 80 % of the time, by which the training is stopped")
+    parts = [
+        _with_coarser_steps([dataclasses.replace(h.before, dataset=OWN)], {OWN: 1.0}, share, context)[0] for h in seen
+    ]
+    first = np.repeat([history.fit_share for history in seen], [len(part) for part in parts])
+    index = WindowIndex([trace for part in parts for trace in part], context)
+    later = WindowSampler(index, weights, first=first, last=np.ones_like(first))
+    return TrainingData(sampler, _drawn(later, train), tuple(data_source(path) for path in files))
+
+
+def _drawn(sampler: WindowSampler, train: TrainConfig) -> tuple[WindowBatch, ...]:
+    """The windows that validate: the same whatever the run's seed."""
     rng = np.random.default_rng(VALIDATION_SEED)
-    batches = -(-train.validation_windows // 512)
-    validation = tuple(later.draw(512, rng) for _ in range(batches))
-    return TrainingData(sampler, validation, tuple(data_source(path) for path in files))
+    return tuple(sampler.draw(512, rng) for _ in range(-(-train.validation_windows // 512)))
 
 
 def _with_coarser_steps(

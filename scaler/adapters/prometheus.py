@@ -65,6 +65,10 @@ Labels: TypeAlias = Mapping[str, str]
 logger = logging.getLogger(__name__)
 
 
+class QueryRefused(MetricsUnavailable):
+    """The server answers, and does not take this query."""
+
+
 class _Retryable(MetricsUnavailable):
     """The same query may well succeed in a moment."""
 
@@ -464,7 +468,8 @@ def _refusal(url: str, text: str) -> MetricsUnavailable:
     words = text[:ERROR_TEXT_LENGTH]
     if status in {408, 429} or status >= 500:
         return _Retryable(f"{url}: {words}; the server is busy or failing")
-    return MetricsUnavailable(f"{url}: {words}; {_ADVICE.get(status, _NO_PROMETHEUS)}")
+    kind = QueryRefused if status in {400, 422} else MetricsUnavailable
+    return kind(f"{url}: {words}; {_ADVICE.get(status, _NO_PROMETHEUS)}")
 
 
 def _by_pod(rows: Sequence[tuple[Labels, float]]) -> dict[PodName, float]:

@@ -12,6 +12,7 @@ from scaler.cli.modes import disable_command, enable_command, pause_command, res
 from scaler.cli.release import release_command
 from scaler.cli.run import run_command
 from scaler.cli.status import status_command
+from scaler.cli.train import train_command
 
 app = typer.Typer(
     name="ai-hpa",
@@ -35,6 +36,7 @@ for _name, _command, _panel in (
     ("run", run_command, _CLUSTER),
     ("demo", demo_command, _OFFLINE),
     ("forecast", forecast_command, _OFFLINE),
+    ("train", train_command, _OFFLINE),
 ):
     app.command(_name, rich_help_panel=_panel)(_command)
 

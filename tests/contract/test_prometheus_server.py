@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import http.server
-import json
-import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from scaler.adapters.load_history import Columns, Fetched, LoadHistory
 from scaler.adapters.prometheus import Connection, PrometheusClient, PrometheusLoads
@@ -24,6 +20,7 @@ from scaler.domain import MetricsUnavailable, Target, TargetKey
 from scaler.kube.objects import ObjectRef
 from scaler.targets.workload import Lever, LeverKind, PodGroup, Workload
 from tests.prometheus_binary import NoPrometheus, prometheus_folder
+from tests.prometheus_process import eventually, running_prometheus
 
 T0 = datetime(2026, 1, 5, tzinfo=UTC)
 OWNED_T0 = T0 + timedelta(hours=4)  # from here on kube-state-metrics is there too
@@ -173,14 +170,6 @@ def serving(exporter: Exporter) -> Iterator[None]:
         thread.join(10)
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    def attempt() -> None:
-        assert condition()
-
-    retry = retry_if_exception_type((AssertionError, httpx.HTTPError))
-    Retrying(retry=retry, wait=wait_fixed(0.1), stop=stop_after_delay(60), reraise=True)(attempt)
-
-
 @pytest.fixture(scope="session")
 def exporter() -> Iterator[Exporter]:
     exporter = Exporter()
@@ -191,40 +180,10 @@ def exporter() -> Iterator[Exporter]:
 @pytest.fixture(scope="session")
 def server(programs: Path, exporter: Exporter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a Prometheus that holds the stories and scrapes the exporter every second."""
-    folder = tmp_path_factory.mktemp("prometheus")
-    (folder / "stories.om").write_text(openmetrics())
-    backfill: list[str | Path] = [
-        programs / "promtool",
-        "tsdb",
-        "create-blocks-from",
-        "openmetrics",
-        "stories.om",
-        "data",
-    ]
-    subprocess.run(backfill, cwd=folder, check=True, timeout=120, stdout=subprocess.DEVNULL)
     scrape = {"job_name": "live", "scrape_interval": "1s", "static_configs": [{"targets": [exporter.address]}]}
-    (folder / "prometheus.yml").write_text(json.dumps({"scrape_configs": [scrape]}))
-    address = free_address()
-    command: list[str | Path] = [
-        programs / "prometheus",
-        "--config.file=prometheus.yml",
-        "--storage.tsdb.path=data",
-        "--storage.tsdb.retention.time=50y",
-        f"--web.listen-address={address}",
-    ]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
-    try:
-        eventually(lambda: httpx.get(f"http://{address}/-/ready").is_success)
-        yield f"http://{address}"
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def free_address() -> str:
-    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as probe:
-        return f"127.0.0.1:{probe.server_address[1]}"
+    folder = tmp_path_factory.mktemp("prometheus")
+    with running_prometheus(programs, folder, openmetrics(), scrape_configs=[scrape]) as url:
+        yield url
 
 
 @pytest.fixture

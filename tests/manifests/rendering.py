@@ -92,6 +92,8 @@ def pod_specs(manifest: Manifest) -> Iterator[Json]:
         yield from (spec[part] for part in ("predictor", "transformer", "explainer") if part in spec)
     elif manifest.kind in {"Deployment", "StatefulSet", "Job"}:
         yield spec["template"]["spec"]
+    elif manifest.kind == "CronJob":
+        yield spec["jobTemplate"]["spec"]["template"]["spec"]
 
 
 def containers(manifest: Manifest) -> Iterator[Json]:

@@ -84,7 +84,7 @@ def test_every_pod_but_the_scalers_own_goes_without_an_account_of_the_cluster(ma
 @pytest.mark.parametrize("manifest", WITH_PODS, ids=str)
 def test_every_image_is_that_of_this_release(manifest: Manifest) -> None:
     images = {container["image"] for container in containers(manifest)}
-    assert images <= {f"ai-hpa/model:{version()}", f"ai-hpa/scaler:{version()}"}
+    assert images <= {f"ai-hpa/{name}:{version()}" for name in ("model", "scaler", "train")}
 
 
 @pytest.mark.parametrize("manifest", KUSTOMIZATIONS, ids=str)
@@ -107,7 +107,7 @@ def test_every_probe_asks_a_port_that_the_container_has(manifest: Manifest) -> N
         assert {probe["httpGet"]["port"] for probe in probes} <= ports
 
 
-@pytest.mark.parametrize("manifest", [m for m in WITH_PODS if m.kind != "Job"], ids=str)
+@pytest.mark.parametrize("manifest", [m for m in WITH_PODS if m.kind not in {"Job", "CronJob"}], ids=str)
 def test_every_server_is_asked_whether_it_is_ready(manifest: Manifest) -> None:
     assert all("readinessProbe" in container for container in containers(manifest))
 

@@ -29,6 +29,7 @@ from tests.manifests.rendering import (
 HELMS_LABELS = {"app.kubernetes.io/managed-by", "helm.sh/chart"}
 HELMS_OWN = {"Job ai-hpa-system/ai-hpa-release"}
 KUSTOMIZES_OWN = {"Namespace /ai-hpa-system"}
+DOCKERFILES = ("Dockerfile.model", "Dockerfile.scaler", "Dockerfile.train")
 CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace"}
 
 
@@ -173,11 +174,11 @@ def test_rendering_is_skipped_with_a_reason_where_a_program_is_missing(
         tool(program)
 
 
-def test_both_images_are_built_alike() -> None:
+def test_all_images_are_built_alike() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     pinned = re.search(r"^UV_VERSION := (.+)$", makefile, flags=re.MULTILINE)
     assert pinned is not None
-    for name in ("Dockerfile.model", "Dockerfile.scaler"):
+    for name in DOCKERFILES:
         text = (ROOT / name).read_text(encoding="utf-8")
         assert f"ARG UV_VERSION={pinned[1]}\n" in text
         assert re.findall(r"^FROM (.+)$", text, flags=re.MULTILINE) == ["${BASE_IMAGE} AS build", "${BASE_IMAGE}"]
@@ -187,7 +188,7 @@ def test_both_images_are_built_alike() -> None:
 
 def test_the_builder_is_sent_all_that_an_image_copies() -> None:
     sent = {line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").split() if line.startswith("!")}
-    for name in ("Dockerfile.model", "Dockerfile.scaler"):
+    for name in DOCKERFILES:
         copies = re.findall(r"^COPY (?!--)(.+) \S+$", (ROOT / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
         assert {source for copy_ in copies for source in copy_.split()} == sent
 

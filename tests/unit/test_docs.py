@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
+from bench.finetune import table as finetune_table
 from bench.table import markdown_table
 from predictor_model.config import ModelConfig, TrainConfig
 from predictor_model.datasets import SHIPPED_SETS
@@ -82,6 +83,18 @@ def test_the_benchmark_page_holds_the_recorded_run() -> None:
     page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     rows = [tuple(row.values()) for row in load("docs/bench-serving.json")["rows"]]
     assert markdown_table(rows) in page
+
+
+def test_the_fine_tuning_page_and_the_readme_hold_the_recorded_runs() -> None:
+    page = (ROOT / "docs" / "fine-tuning.md").read_text(encoding="utf-8")
+    rows = json.loads((ROOT / "docs" / "fine-tuning.json").read_text(encoding="utf-8"))
+    assert finetune_table(rows) in page
+    assert {row["verdict"] for row in rows} == {"better", "not-better"}
+    hundred = rows[0]
+    minutes = f"{hundred['seconds'] / 60:.0f} minutes"
+    assert f"On 100 workloads it made {hundred['loss']:.3f} of the shipped loss, in {minutes}" in " ".join(
+        README.split()
+    )
 
 
 def test_every_make_target_that_the_docs_name_exists() -> None:

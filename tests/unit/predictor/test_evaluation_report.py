@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from predictor_model.evaluate import main
-from predictor_model.evaluation_report import example_of, verdict
+from predictor_model.evaluation_report import verdict
+from predictor_model.examples import example_of
 from predictor_model.features import HORIZON
 from predictor_model.metrics import LEVELS
 from predictor_model.scoring import SHIPPED, Summary, make_case
