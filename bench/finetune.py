@@ -12,30 +12,35 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from predictor_model.evaluate import named_path
+from predictor_model.tables import table
+
 Row = Mapping[str, Any]
 
-HEADER = "| load | series | loss / shipped | 95 % interval | pods / shipped | verdict | minutes |"
+HEADER = ("load", "series", "loss / shipped", "95 % interval", "pods / shipped", "verdict", "minutes")
 
 
-def table(rows: Sequence[Row]) -> str:
+def finetune_table(rows: Sequence[Row]) -> str:
     """The rows as docs/fine-tuning.md shows them."""
-    lines = [HEADER, "|" + " --- |" * (HEADER.count("|") - 1)]
-    for row in rows:
-        low, high = row["interval"]
-        cells = [
-            row["case"],
-            str(row["series"]),
-            f"{row['loss']:.3f}",
-            f"{low:.3f} to {high:.3f}",
-            f"{row['pods']:.3f}",
-            row["verdict"].replace("-", " "),
-            f"{row['seconds'] / 60:.1f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return table(
+        HEADER,
+        [
+            [
+                row["case"],
+                str(row["series"]),
+                f"{row['loss']:.3f}",
+                "{:.3f} to {:.3f}".format(*row["interval"]),
+                f"{row['pods']:.3f}",
+                row["verdict"].replace("-", " "),
+                f"{row['seconds'] / 60:.1f}",
+            ]
+            for row in rows
+        ],
+    )
 
 
 def measured(case: str, csv: Path) -> dict[str, Any]:
@@ -54,22 +59,16 @@ def measured(case: str, csv: Path) -> dict[str, Any]:
     return {"case": case, **kept, "verdict": verdict["verdict"], "seconds": round(seconds)}
 
 
-def named_csv(text: str) -> tuple[str, Path]:
-    """`NAME=CSV` of the command line."""
-    name, separator, path = text.partition("=")
-    if not separator or not name:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=CSV")
-    return name, Path(path)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure every case, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m bench.finetune", description=__doc__)
-    parser.add_argument("--case", type=named_csv, action="append", required=True, metavar="NAME=CSV")
+    parser.add_argument(
+        "--case", type=partial(named_path, form="NAME=CSV"), action="append", required=True, metavar="NAME=CSV"
+    )
     parser.add_argument("--json", type=Path, help="write the rows here")
     options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
     rows = [measured(case, csv) for case, csv in options.case]
-    print(table(rows))
+    print(finetune_table(rows))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return 0

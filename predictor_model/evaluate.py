@@ -7,6 +7,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -39,12 +40,12 @@ from predictor_model.tables import (
 from predictor_model.traces import TraceError, read_traces, trace_files
 
 
-def named_model(text: str) -> tuple[str, Path]:
-    """`NAME=DIR` of the command line."""
-    name, separator, folder = text.partition("=")
+def named_path(text: str, *, form: str) -> tuple[str, Path]:
+    """A name and a path of the command line, which `form` shows to who writes something else."""
+    name, separator, path = text.partition("=")
     if not separator or not name:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR")
-    return name, Path(folder)
+        raise argparse.ArgumentTypeError(f"{text!r} is not {form}")
+    return name, Path(path)
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -53,7 +54,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--csv", type=Path, nargs="+", required=True, help="CSV files or directories of them")
     parser.add_argument(
         "--model",
-        type=named_model,
+        type=partial(named_path, form="NAME=DIR"),
         action="append",
         default=[],
         metavar="NAME=DIR",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from string import Template
 from typing import Any, Final
@@ -41,9 +41,8 @@ def render(
 ) -> str:
     """Build the page."""
     ours = next(summary for summary in summaries if summary.forecaster == SHIPPED)
-    page = resources.files("predictor_model").joinpath("assets", "evaluation.html").read_text(encoding="utf-8")
-    return Template(page).substitute(
-        plotly=str(get_plotlyjs()),
+    return page_of(
+        "evaluation.html",
         ours=html.escape(SHIPPED),
         verdict=html.escape(verdict(summaries)),
         overall=figure_html(overall_figure(summaries)),
@@ -209,19 +208,33 @@ def _chosen(examples: Sequence[Example], scores: Sequence[SeriesScore]) -> list[
 def _table(summaries: Sequence[Summary]) -> str:
     datasets = list(dict.fromkeys(dataset for summary in summaries for dataset in summary.by_dataset))
     header = ["forecaster", "together", *datasets, "MASE", "worst series"]
-    rows = []
-    for summary in sorted(summaries, key=lambda s: s.overall):
-        cells = [
+    rows = [
+        [
             summary.forecaster,
             f"{summary.overall:.3f}",
             *(f"{summary.by_dataset[d]:.3f}" if d in summary.by_dataset else "-" for d in datasets),
             f"{summary.mase:.3f}",
             f"{summary.worst_ratio:.2f}",
         ]
-        ours = ' class="ours"' if summary.forecaster == SHIPPED else ""
-        rows.append(f"<tr{ours}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+        for summary in sorted(summaries, key=lambda s: s.overall)
+    ]
+    return html_table(header, rows, ours=SHIPPED)
+
+
+def page_of(asset: str, **parts: str) -> str:
+    """Fill a page of the assets; all of them look alike, and hold plotly themselves."""
+    assets = resources.files("predictor_model").joinpath("assets")
+    page, style = (assets.joinpath(name).read_text(encoding="utf-8") for name in (asset, "report.css"))
+    return Template(page).substitute(style=style, plotly=str(get_plotlyjs()), **parts)
+
+
+def html_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, ours: str) -> str:
+    """A table of text; the row whose first cell is `ours` stands out."""
+    lines = ["<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in header) + "</tr>"]
+    for row in rows:
+        mark = ' class="ours"' if row[0] == ours else ""
+        lines.append(f"<tr{mark}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>")
+    return f"<table>{''.join(lines)}</table>"
 
 
 def figure_html(figure: go.Figure) -> str:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from importlib import resources
-from string import Template
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from predictor_model.evaluation_report import (
     BLUE,
@@ -20,6 +17,8 @@ from predictor_model.evaluation_report import (
     RED,
     example_figure,
     figure_html,
+    html_table,
+    page_of,
 )
 from predictor_model.features import HORIZON
 from predictor_model.finetune_outcome import HEADER, Outcome, next_steps, rows, sentence
@@ -29,12 +28,11 @@ from predictor_model.verdict import CANDIDATE, SHIPPED, Comparison, Judged
 
 def to_page(outcome: Outcome) -> str:
     """Build the page."""
-    page = resources.files("predictor_model").joinpath("assets", "finetune.html").read_text(encoding="utf-8")
-    return Template(page).substitute(
-        plotly=str(get_plotlyjs()),
+    return page_of(
+        "finetune.html",
         verdict=html.escape(sentence(outcome)),
         next=html.escape(next_steps(outcome)),
-        table=_table([HEADER, *rows(outcome.summaries())]),
+        table=html_table(HEADER, rows(outcome.summaries()), ours=CANDIDATE),
         comparisons=figure_html(comparison_figure(outcome.verdict.comparisons)),
         series=figure_html(series_figure(outcome.judged)),
         examples="".join(figure_html(forecast_figure(series)) for series in chosen(outcome.judged)),
@@ -102,15 +100,6 @@ def chosen(judged: Sequence[Judged]) -> list[Judged]:
     """The series that gained most and those that gained least, each once."""
     ordered = sorted(judged, key=ratio)
     return [*ordered[:EXAMPLES], *ordered[max(EXAMPLES, len(ordered) - EXAMPLES) :]]
-
-
-def _table(cells: Sequence[Sequence[str]]) -> str:
-    head, *body = cells
-    lines = ["<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in head) + "</tr>"]
-    for row in body:
-        ours = ' class="ours"' if row[0] == CANDIDATE else ""
-        lines.append(f"<tr{ours}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>")
-    return f"<table>{''.join(lines)}</table>"
 
 
 def _skipped(skipped: Sequence[Skipped]) -> str:

@@ -36,7 +36,7 @@ def markdown_table(summaries: Sequence[Summary]) -> str:
         ]
         for summary in summaries
     ]
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def coverage_table(summary: Summary) -> str:
@@ -52,14 +52,14 @@ def coverage_table(summary: Summary) -> str:
         ]
         for step in COVERAGE_STEPS
     ]
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def replica_table(summaries: Sequence[Summary]) -> str:
     """Cost of bounds on the window maximum in pods, a row for each forecaster."""
     header = ["forecaster", *(f"h = {key.replace('/', ', level ')}" for key in REPLICA_KEYS)]
     rows = [[summary.forecaster, *(f"{summary.replica[key]:.3f}" for key in REPLICA_KEYS)] for summary in summaries]
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def experiment_table(summaries: Sequence[Summary]) -> str:
@@ -78,7 +78,7 @@ def experiment_table(summaries: Sequence[Summary]) -> str:
         ]
         for summary in summaries
     ]
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def calibration_table(rows: Sequence[Mapping[str, float]]) -> str:
@@ -104,7 +104,7 @@ def calibration_table(rows: Sequence[Mapping[str, float]]) -> str:
         ]
         for row in rows
     ]
-    return _table(header, cells)
+    return table(header, cells)
 
 
 def champion_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -128,7 +128,7 @@ def champion_table(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    return _table(header, cells)
+    return table(header, cells)
 
 
 def cold_start_table(scores: Sequence[HistoryScore]) -> str:
@@ -146,9 +146,10 @@ def cold_start_table(scores: Sequence[HistoryScore]) -> str:
                 f"{worst.ratio:.2f} ({worst.dataset}/{worst.series})",
             ]
         )
-    return _table(["history", *datasets, "together", "worst series"], rows)
+    return table(["history", *datasets, "together", "worst series"], rows)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -85,7 +85,6 @@ def margins(request: ForecastRequest, forecast: Baselines, level: float) -> Floa
         Unit of the load, rows as `SOURCES`. Shape (4, H). 0 where no window was seen whole.
     """
     load = request.load
-    steps = np.arange(len(load))
     ahead = np.append(load, np.full(PREDICTION_LENGTH, np.nan))
     truth = np.maximum.accumulate(_windows(ahead), axis=1)  # (T, H); NaN from the first gap on
     day, week = (_seasonal_within(load, lag) for lag in request.seasonal_load)
@@ -93,7 +92,7 @@ def margins(request: ForecastRequest, forecast: Baselines, level: float) -> Floa
     constant = np.broadcast_to(load[:, np.newaxis], truth.shape)
     at = _KNOTS - 1
     excess = np.stack([truth[:, at] - _running_max(path)[:, at] for path in (day, week, trend, constant)])
-    excess[:, np.isnan(load[steps])] = np.nan  # no forecast begins at a gap
+    excess[:, np.isnan(load)] = np.nan  # no forecast begins at a gap
     return np.stack([np.interp(np.arange(1, PREDICTION_LENGTH + 1), _KNOTS, row) for row in _upper(excess, level)])
 
 

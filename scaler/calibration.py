@@ -31,7 +31,6 @@ from scaler.domain import FloatArray, Source
 
 SOURCES: Final = tuple(Source)
 """Rows of every array here."""
-_STEPS: Final = np.arange(1000)  # more than any forecast has
 ALPHA_OF_RATE = 0.1  # the rate is that of the level 0.9
 
 
@@ -261,7 +260,7 @@ def _track(offsets: FloatArray, news: Sequence[_News], *, alpha: float, config: 
         alpha: Share of windows that may exceed.
         config: Rate and cap.
     """
-    at = np.concatenate([_STEPS[one.steps] for one in news])  # (M,)
+    at = np.concatenate([np.arange(one.steps.start, one.steps.stop) for one in news])  # (M,)
     bounds = np.concatenate([one.issued.bounds[:, one.steps] for one in news], axis=1)  # (S, M)
     highest = np.concatenate([one.highest[one.steps] for one in news])
     certain = np.concatenate([one.certain[one.steps] for one in news])

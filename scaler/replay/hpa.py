@@ -193,8 +193,8 @@ class HorizontalPodAutoscalers:
         read = known & (bounded == current_replicas)
         wanted = self._stabilize(tick, current_replicas, desired, read)
         if (read & (wanted != current_replicas)).any():  # of a few lanes, all are mostly at rest
-            wanted = np.minimum(wanted, self._limit_up(tick, current_replicas))
-            wanted = np.maximum(wanted, self._limit_down(tick, current_replicas))
+            wanted = np.minimum(wanted, self._limit(tick, current_replicas, self.config.scale_up, 1))
+            wanted = np.maximum(wanted, self._limit(tick, current_replicas, self.config.scale_down, -1))
         replicas = np.where(read, np.minimum(np.maximum(wanted, lower), max_replicas), bounded)
         row, change = tick % len(self._added), replicas - current_replicas
         self._added[row] = np.maximum(change, 0)
@@ -218,33 +218,25 @@ class HorizontalPodAutoscalers:
         self._began = True
         return np.minimum(np.maximum(current, lowest), highest)
 
-    def _limit_up(self, tick: int, current: IntArray) -> IntArray:
-        """Give the most replicas that the policies of scaling up allow now."""
-        rules = self.config.scale_up
-        if rules.select is SelectPolicy.DISABLED:
-            return current
-        allowed = []
-        for policy in rules.policies:
-            start = self._at_start(tick, current, policy)
-            by_percent = policy.kind is PolicyKind.PERCENT
-            # Rounded up, as documented: a small percentage must still allow for a pod.
-            allowed.append(-(-start * (100 + policy.value) // 100) if by_percent else start + policy.value)
-        chosen = np.maximum.reduce(allowed) if rules.select is SelectPolicy.MAX else np.minimum.reduce(allowed)
-        return np.maximum(chosen, current)
+    def _limit(self, tick: int, current: IntArray, rules: ScalingRules, sign: int) -> IntArray:
+        """Give the furthest that the policies of one direction allow for now.
 
-    def _limit_down(self, tick: int, current: IntArray) -> IntArray:
-        """Give the fewest replicas that the policies of scaling down allow now."""
-        rules = self.config.scale_down
+        Args:
+            tick: Now.
+            current: Shape (L,).
+            rules: Of the direction.
+            sign: 1 upwards, -1 downwards.
+        """
         if rules.select is SelectPolicy.DISABLED:
             return current
         allowed = []
         for policy in rules.policies:
             start = self._at_start(tick, current, policy)
-            by_percent = policy.kind is PolicyKind.PERCENT
-            # What leaves is rounded up, so what stays is rounded down.
-            allowed.append(start * (100 - policy.value) // 100 if by_percent else start - policy.value)
-        chosen = np.minimum.reduce(allowed) if rules.select is SelectPolicy.MAX else np.maximum.reduce(allowed)
-        return np.minimum(chosen, current)
+            # A share is rounded up, as documented: a small percentage must still allow for a pod.
+            change = -(-start * policy.value // 100) if policy.kind is PolicyKind.PERCENT else policy.value
+            allowed.append(sign * start + change)
+        chosen = np.maximum.reduce(allowed) if rules.select is SelectPolicy.MAX else np.minimum.reduce(allowed)
+        return sign * np.maximum(chosen, sign * current)
 
     def _at_start(self, tick: int, current: IntArray, policy: ScalingPolicy) -> IntArray:
         """Replicas when the policy's period began: a change as old as the period no longer counts."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from bench.finetune import table as finetune_table
+from bench.finetune import finetune_table
 from bench.table import markdown_table
 from predictor_model.config import ModelConfig, TrainConfig
 from predictor_model.datasets import SHIPPED_SETS
