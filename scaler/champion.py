@@ -55,8 +55,8 @@ class ChampionConfig:
         Bounded(
             timedelta(hours=1),
             timedelta(days=60),
-            "Time after which a cost counts half. Of 1, 2, 4 and 8 days, held against training traces, 4 came nearest "
-            "to the best source in hindsight.",
+            "Time after which a cost counts half. Longer than a night or a weekend, which say little of the days after "
+            "them; short enough to follow a workload that changes for good.",
         ),
     ] = timedelta(days=4)
 
