@@ -192,10 +192,8 @@ class Trainer:
 
     def _train_step(self) -> float:
         self.network.train()
-        # Seeded by step, not carried on: a resumed run draws what an unbroken one would have. The first of several
-        # processes draws what one alone does.
-        seed, rank = self.train_config.seed, self.ranks.rank
-        rng = np.random.default_rng((seed, self.step, rank) if rank else (seed, self.step))
+        # Seeded by step, not carried on: a resumed run draws what an unbroken one would have.
+        rng = np.random.default_rng((self.train_config.seed, self.step, self.ranks.rank))
         torch.manual_seed(self.train_config.seed + self.step)
         batch = Augmenter(rng)(self.data.sampler.draw(self.train_config.batch_size, rng))
         loss = self.loss(self.network, batch)
