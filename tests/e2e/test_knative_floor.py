@@ -35,6 +35,9 @@ CAPACITY = 0.06
 HIGH = 4.0
 NEEDED = math.ceil(HIGH * CORES_PER_REQUEST / CAPACITY)
 SLOW_SECONDS = 2.0
+# Knative moves the traffic to a new revision once the floor is up that it knows of by then: a pod that is Ready before
+# the floor is written gets the traffic alone. No model starts that fast, but the echo server does.
+START_SECONDS = 4
 SETTINGS: Json = {"mode": "on", "metric": "cpu", "leadTime": "60s"}
 
 AHEAD = timedelta(seconds=180)  # from the start of the stage to the jump: a minute for Prometheus, and one to look on
@@ -106,7 +109,9 @@ def look(api: KubeApi, namespace: str) -> Seen:
 
 
 def services() -> tuple[Json, ...]:
-    jumps = inference_service(JUMPS, minimum=1, maximum=8, cpu="20m", containerConcurrency=1)
+    jumps = inference_service(
+        JUMPS, minimum=1, maximum=8, cpu="20m", slow_start=START_SECONDS, containerConcurrency=1
+    )
     sleeps = inference_service(
         SLEEPS,
         minimum=0,

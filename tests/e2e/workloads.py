@@ -113,9 +113,14 @@ def inference_service(
     minimum: int = 1,
     maximum: int = 8,
     cpu: str = "15m",
+    slow_start: int = 0,
     **predictor: Any,
 ) -> Json:
-    spec = {**container(cpu=cpu), "name": "kserve-container", "ports": [{"containerPort": PORT, "protocol": "TCP"}]}
+    spec = {
+        **container(cpu=cpu, slow_start=slow_start),
+        "name": "kserve-container",
+        "ports": [{"containerPort": PORT, "protocol": "TCP"}],
+    }
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
