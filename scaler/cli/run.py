@@ -61,7 +61,9 @@ def run_command(
     context: Annotated[
         str | None, typer.Option(help="Context of the kubeconfig; without it the pod's service account comes first.")
     ] = None,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[
+        str, typer.Option(help="debug (every decision of every tick), info, warning or error.")
+    ] = "info",
 ) -> None:
     """Run the scaler on a live cluster.
 
