@@ -248,7 +248,8 @@ class Process:
 
     def _unwatched(self, key: TargetKey) -> Trouble | None:
         """Say what of a workload may not be seen; it holds until then."""
-        said = self._cluster.problems(self._scaler.not_watched(key))
+        resources = self._scaler.not_watched(key)
+        said = self._cluster.problems(resources) if resources else ()
         return Trouble("NotWatched", "; ".join(said), now()) if said else None
 
     def _starts_seen(self, key: TargetKey) -> tuple[timedelta, ...]:
