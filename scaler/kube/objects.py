@@ -60,7 +60,8 @@ class Meta:
         owner: The controlling owner reference; None where there is none.
         annotations: Those that something here reads.
         created: None where the API gave no time.
-        full_name: Namespace and name; made once, for it is asked for again and again.
+        full_name: Namespace and name.
+        opted_in: Whether any `ai-hpa.dev/` annotation stands on it.
     """
 
     namespace: str
@@ -74,15 +75,12 @@ class Meta:
     created: datetime | None
     deleting: bool
     full_name: tuple[str, str] = field(init=False, repr=False, compare=False)
+    opted_in: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Put the name together."""
+        """Work out once what every tick asks for."""
         object.__setattr__(self, "full_name", (self.namespace, self.name))
-
-    @property
-    def opted_in(self) -> bool:
-        """Whether any `ai-hpa.dev/` annotation stands on it."""
-        return any(name.startswith(ANNOTATION_PREFIX) for name in self.annotations)
+        object.__setattr__(self, "opted_in", any(name.startswith(ANNOTATION_PREFIX) for name in self.annotations))
 
 
 @dataclass(frozen=True, slots=True)
