@@ -306,7 +306,9 @@ class StatusRecorder:
         patch = {entry: value for entry, value in status.items() if scaler.status.get(entry) != value}
         if patch:
             self._check()
-            self._api.merge_patch(PREDICTIVE_SCALERS, namespace, name, {"status": patch}, subresource="status")
+            self._api.merge_patch(
+                PREDICTIVE_SCALERS, namespace, name, {"status": patch}, subresource="status", metadata_only=True
+            )
         self._shown[subject.name] = visible_in(status)
         self._periods[subject.name] = self._period(subject.name, now)
         self._waiting.pop(subject.name, None)
