@@ -6,6 +6,7 @@ A field that is missing or of another type becomes None or empty; reading never 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from kubernetes.utils.quantity import parse_quantity
 from scaler.kube.api import Json, json_map, json_maps
 
 ANNOTATION_PREFIX: Final = "ai-hpa.dev/"
+# A cluster has few different ones, and each of its pods four: reading them anew took half of what a pod takes.
+QUANTITIES_KEPT: Final = 4096
 CONFIGURATION_LABEL: Final = "serving.knative.dev/configuration"  # on Revisions and their pods
 SERVICE_LABEL: Final = "serving.kserve.io/inferenceservice"  # on all that KServe makes for a service
 # Annotations and labels of which something is read; all others are dropped.
@@ -502,10 +505,9 @@ def amounts_of(pod_spec: Json) -> Amounts:
 def quantity(value: Any) -> float | None:
     """Read a Kubernetes quantity (`350m`, `1Gi`, 2) in base units; None where it is none."""
     try:
-        number = parse_quantity(value)  # type: ignore[no-untyped-call]
+        return _parsed(value)
     except (ValueError, ArithmeticError, TypeError):
         return None
-    return float(number) if isinstance(number, Decimal) else None
 
 
 def time_of(value: Any) -> datetime | None:
@@ -582,6 +584,12 @@ def _owner(reference: Json, namespace: str) -> ObjectRef:
         namespace,
         str(reference.get("name") or ""),
     )
+
+
+@functools.lru_cache(maxsize=QUANTITIES_KEPT)
+def _parsed(value: Any) -> float | None:
+    number = parse_quantity(value)  # type: ignore[no-untyped-call]
+    return float(number) if isinstance(number, Decimal) else None
 
 
 def _quantity(container: Json, section: str, name: str) -> float | None:
