@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from scaler.adapters.load_history import Sample, SeenHistory
 from scaler.adapters.promql import THROTTLED_RATIO
@@ -168,8 +168,7 @@ class _Signals:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class _Load:
+class _Load(NamedTuple):
     """Load of one workload; None where no pod that should be measured was."""
 
     value: float | None = None
