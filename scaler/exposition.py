@@ -20,7 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from scaler.domain import Decision, Mode, TargetKey
+from scaler.domain import Action, Decision, Mode, Reason, TargetKey
 
 _WORKLOAD: Final = ("namespace", "kind", "name")
 
@@ -65,7 +65,7 @@ class Exposition:
     troubled: Gauge = field(init=False)
     forecaster_start_seconds: Gauge = field(init=False)
     _decisions: dict[TargetKey, Decision] = field(init=False, default_factory=dict)
-    _actions: dict[tuple[str, str], int] = field(init=False, default_factory=dict)
+    _actions: dict[tuple[Action, Reason], int] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Register everything."""
@@ -99,7 +99,7 @@ class Exposition:
     def record(self, decision: Decision) -> None:
         """Keep the newest decision of its workload."""
         self._decisions[decision.key] = decision
-        counted = (decision.action.value, decision.reason.value)
+        counted = (decision.action, decision.reason)
         self._actions[counted] = self._actions.get(counted, 0) + 1
 
     def keep_only(self, keys: Mapping[TargetKey, object]) -> None:
@@ -137,8 +137,8 @@ class Exposition:
         counter = CounterMetricFamily(
             "ai_hpa_reconciliations", "Decisions by what they did and why.", labels=("action", "reason")
         )
-        for labels, count in list(self._actions.items()):
-            counter.add_metric(labels, count)
+        for (action, reason), count in list(self._actions.items()):
+            counter.add_metric((action.value, reason.value), count)
         yield counter
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ from scaler.controller import (
     MetricsSource,
     ScaleTarget,
 )
-from scaler.domain import Decision, FloatArray, Observation, Target, TargetKey, TargetUnavailable
+from scaler.domain import Action, Decision, FloatArray, Observation, Target, TargetKey, TargetUnavailable
 from scaler.exposition import Exposition
 from scaler.kube.objects import InferenceServiceObject
 from scaler.kube.resources import INFERENCE_SERVICES, PODS
@@ -105,7 +105,7 @@ class LiveScaler:
         self._found = Discovered()
         self._blind: frozenset[str] = frozenset()
         self._controller: Controller | None = None
-        self._log = _DecisionLog()
+        self._log = self._new_log()
 
     @property
     def discovered(self) -> Discovered:
@@ -157,6 +157,7 @@ class LiveScaler:
         finally:
             self._log.write()
         parts.status.flush(self._found, now)
+        self._log.keep_only(self._found.workloads)
         self._expose(self._controller)
         return decisions
 
@@ -167,7 +168,7 @@ class LiveScaler:
 
     def _new_controller(self) -> Controller:
         """Begin leading: everything that was learned comes from where an earlier leader left it."""
-        parts = self._parts
+        parts, self._log = self._parts, self._new_log()
         return Controller(
             targets=_Targets(lambda: self._found),
             metrics=_Sight(parts.metrics, self.not_watched),
@@ -178,6 +179,9 @@ class LiveScaler:
             config=self._config,
             memory=parts.status,
         )
+
+    def _new_log(self) -> _DecisionLog:
+        return _DecisionLog(self._config.forecast_cycle.forecast_period)
 
     def _expose(self, controller: Controller) -> None:
         exposition, workloads = self._parts.exposition, self._found.workloads
@@ -238,15 +242,47 @@ def _needs(workload: Workload | None) -> frozenset[str]:
 
 
 class _DecisionLog:
-    """One log line for each decision, all of a tick at once: a line costs less than a record."""
+    """A log line for each decision that says something else than the last line on its workload, and else per period.
 
-    def __init__(self) -> None:
-        self._decisions: list[Decision] = []
+    A thousand workloads would otherwise write 4 GB a day of what hardly changes; at level debug they do. All lines of a
+    tick are written at once: a line costs less than a record.
+    """
+
+    def __init__(self, period: timedelta) -> None:
+        self._period = period
+        self._written: dict[TargetKey, Decision] = {}
+        self._due: list[Decision] = []
 
     def record(self, decision: Decision) -> None:
-        self._decisions.append(decision)
+        before = self._written.get(decision.key)
+        if (
+            before is None
+            or decision.action is not Action.NONE
+            or _said(decision) != _said(before)
+            or decision.at - before.at >= self._period
+            or logger.isEnabledFor(logging.DEBUG)
+        ):
+            self._written[decision.key] = decision
+            self._due.append(decision)
 
     def write(self) -> None:
-        decisions, self._decisions = self._decisions, []
+        decisions, self._due = self._due, []
         if decisions and logger.isEnabledFor(logging.INFO):
             logger.info("decision", extra={ROWS: [decision_row(decision) for decision in decisions]})
+
+    def keep_only(self, keys: Container[TargetKey]) -> None:
+        """Forget workloads that are no longer looked after."""
+        self._written = {key: decision for key, decision in self._written.items() if key in keys}
+
+
+def _said(decision: Decision) -> tuple[object, ...]:
+    """Give what a reader of the log acts on; all else are numbers that move."""
+    champion = decision.champion.source if decision.champion is not None else None
+    return (
+        decision.mode,
+        decision.floor,
+        decision.reasons,
+        decision.forecast_source,
+        decision.forecast_failure,
+        champion,
+    )

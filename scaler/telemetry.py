@@ -79,7 +79,8 @@ def configure_logging(stream: TextIO, level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(TextFormatter() if stream.isatty() else JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("httpx").setLevel(max(level, logging.WARNING))  # it tells of every request
+    for name in ("httpx", "urllib3"):  # they tell of every request
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
 def _encode(row: Mapping[str, object]) -> str:

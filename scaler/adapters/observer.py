@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import statistics
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from scaler.adapters.load_history import Sample, SeenHistory
 from scaler.adapters.promql import THROTTLED_RATIO
@@ -123,21 +123,39 @@ class ObserverConfig:
 
 @dataclass(frozen=True, slots=True)
 class _Pods:
-    """The pods of one workload.
+    """The living pods of one workload.
 
     Attributes:
+        living: All of them, as the cluster showed them.
         mature: Serve, or did and are overloaded.
         young: Serve, and their start is still in their rate.
         starting: Serve nothing yet.
-        gone: Names of those that ended within the window.
         ready: Those that serve: of the mature and the young.
+        names: Of the mature, the young, and those that start.
+        cpu_limit: Of the ready ones together, cores; None where one of them has no limit.
     """
 
+    living: Sequence[PodObject]
     mature: tuple[PodObject, ...]
     young: tuple[PodObject, ...]
     starting: tuple[PodObject, ...]
-    gone: Sequence[PodName]
-    ready: tuple[PodObject, ...]
+    ready: tuple[PodObject, ...] = field(init=False)
+    names: tuple[PodName, ...] = field(init=False)
+    cpu_limit: float | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Work out once what every tick asks for."""
+        ready = tuple(pod for pod in (*self.mature, *self.young) if pod.ready)
+        limits = [pod.amounts.cpu_limit for pod in ready if pod.amounts.cpu_limit is not None]
+        object.__setattr__(self, "ready", ready)
+        object.__setattr__(
+            self, "names", tuple(pod.meta.full_name for pod in (*self.mature, *self.young, *self.starting))
+        )
+        object.__setattr__(self, "cpu_limit", sum(limits) if len(limits) == len(ready) else None)
+
+    def still_hold(self, living: Sequence[PodObject]) -> bool:
+        """Whether sorting these would come to the same: no pod is another, and none changes with time alone."""
+        return not self.young and not self.starting and self.living == living
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +168,7 @@ class _Signals:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class _Load:
+class _Load(NamedTuple):
     """Load of one workload; None where no pod that should be measured was."""
 
     value: float | None = None
@@ -177,6 +194,7 @@ class Observer:
     history: LoadSource
     seen: SeenHistory | None = None
     config: ObserverConfig = field(default_factory=ObserverConfig)
+    _sorted_before: dict[TargetKey, _Pods] = field(init=False, repr=False, default_factory=dict)
 
     def observe(self, targets: Sequence[Target], now: datetime) -> Mapping[TargetKey, Observation]:
         """See every target once, with one query per signal for all of them.
@@ -187,19 +205,20 @@ class Observer:
         by_metric: dict[str, list[Workload]] = {}
         for workload in workloads:
             by_metric.setdefault(workload.metric, []).append(workload)
+        pods = {workload.key: self._pods_of(workload, now) for workload in workloads}
+        self._sorted_before = pods
         observations: dict[TargetKey, Observation] = {}
         samples: dict[TargetKey, Sample] = {}
         for metric, members in by_metric.items():
             signals = self._signals(metric, members, now)
-            living = {workload.key: living_pods(self.pods, workload.pods) for workload in members}
-            gone = self._gone(members, living.values(), signals.samples)
+            gone = self._gone(members, pods, signals.samples)
             for workload in members:
-                pods = self._sorted(living[workload.key], gone.get(workload.key, ()), now)
-                observation = self._observation(workload, pods, signals)
+                key = workload.key
+                observation = self._observation(workload, pods[key], gone.get(key, ()), signals)
                 if observation is not None:
-                    observations[workload.key] = observation
+                    observations[key] = observation
                     if self.seen is not None:
-                        samples |= _sample(observation, workload.key, signals.samples.span, now)
+                        samples |= _sample(observation, key, signals.samples.span, now)
         if self.seen is not None:
             self.seen.keep_only({workload.key for workload in workloads})
             self.seen.record(samples)
@@ -235,13 +254,13 @@ class Observer:
         return _Signals(samples, throttled, held, now)
 
     def _gone(
-        self, workloads: Sequence[Workload], living: Iterable[Iterable[PodObject]], samples: PodSamples
+        self, workloads: Sequence[Workload], pods: Mapping[TargetKey, _Pods], samples: PodSamples
     ) -> Mapping[TargetKey, list[PodName]]:
         """Find whose the samples are that no living pod claims: pods that ended within the window."""
         gone: dict[TargetKey, list[PodName]] = {}
         if not samples.windowed:
             return gone
-        claimed = {pod.meta.full_name for pods in living for pod in pods}
+        claimed = {name for workload in workloads for name in pods[workload.key].names}
         whose = _Ownership(workloads)
         for namespace, name in samples.values.keys() - claimed:
             pod = self.pods.pod(namespace, name)
@@ -250,7 +269,13 @@ class Observer:
                 gone.setdefault(key, []).append((namespace, name))
         return gone
 
-    def _sorted(self, living: Iterable[PodObject], gone: Sequence[PodName], now: datetime) -> _Pods:
+    def _pods_of(self, workload: Workload, now: datetime) -> _Pods:
+        """Sort the living pods of a workload; where nothing has changed, those of the last tick."""
+        living = living_pods(self.pods, workload.pods)
+        before = self._sorted_before.get(workload.key)
+        return before if before is not None and before.still_hold(living) else self._sorted(living, now)
+
+    def _sorted(self, living: Sequence[PodObject], now: datetime) -> _Pods:
         mature: list[PodObject] = []
         young: list[PodObject] = []
         starting: list[PodObject] = []
@@ -260,16 +285,17 @@ class Observer:
                 continue
             started = pod.started_at or pod.meta.created
             (starting if started is None or now - started < self.config.start_up else mature).append(pod)
-        ready = tuple(pod for pod in (*mature, *young) if pod.ready)
-        return _Pods(tuple(mature), tuple(young), tuple(starting), gone, ready)
+        return _Pods(living, tuple(mature), tuple(young), tuple(starting))
 
-    def _observation(self, workload: Workload, pods: _Pods, signals: _Signals) -> Observation | None:
+    def _observation(
+        self, workload: Workload, pods: _Pods, gone: Sequence[PodName], signals: _Signals
+    ) -> Observation | None:
         try:
             floor = self.standing_floor(workload)
         except ScalerError as error:
             logger.warning("floor_unknown", extra={"target": str(workload.key), "error": str(error)})
             return None
-        load = _load(workload, pods, signals.samples)
+        load = _load(workload, pods, gone, signals.samples)
         held = _held(workload, signals.held)
         if held and workload.metric == Metric.CONCURRENCY:
             # A request that the activator passes on is counted in both places, one that it holds only there.
@@ -300,11 +326,9 @@ class Observer:
         young = sum(pod.ready for pod in pods.young)
         if workload.rolling_out or young > self.config.young_ratio * len(ready):
             return True
-        limits = [pod.amounts.cpu_limit for pod in ready]
-        known = [limit for limit in limits if limit is not None]
-        if workload.metric != Metric.CPU or load is None or len(known) < len(limits):
+        if workload.metric != Metric.CPU or load is None or pods.cpu_limit is None:
             return False  # without a limit a pod takes what its node has, and cannot be seen to be saturated
-        return load >= self.config.saturated_ratio * sum(known)
+        return load >= self.config.saturated_ratio * pods.cpu_limit
 
 
 class _Ownership:
@@ -337,29 +361,39 @@ def _labels(workload: Workload) -> list[tuple[str, str, str]]:
     return [(workload.pods.namespace, *label) for label in workload.pods.labels.items()]
 
 
-def _load(workload: Workload, pods: _Pods, samples: PodSamples) -> _Load:
-    """Sum over the pods; out of CPU is left what is no demand: a start, and what a young pod takes above the others."""
+def _load(workload: Workload, pods: _Pods, gone: Sequence[PodName], samples: PodSamples) -> _Load:
+    """Sum over the pods; out of CPU is left what is no demand: a start, and what a young pod takes above the others.
+
+    Args:
+        workload: Whose load it is.
+        pods: Its living pods.
+        gone: Names of those that ended within the window.
+        samples: Of its metric.
+    """
     is_cpu = workload.metric == Metric.CPU
-    counted = (*pods.mature, *pods.young, *(() if is_cpu else pods.starting))
+    counted = len(pods.names) - (len(pods.starting) if is_cpu else 0)
     # Lists side by side and names looked up once: this runs over every pod of the cluster in every tick.
-    names = [pod.meta.full_name for pod in counted]
-    values = [samples.values.get(name, 0.0) for name in names]
-    fresh = [name in samples.values and samples.times.get(name, 0.0) >= samples.fresh_since for name in names]
-    unseen = any(pod.ready and not seen for pod, seen in zip(counted, fresh, strict=True))
-    if is_cpu:
+    names = pods.names[:counted]
+    known = [samples.values.get(name) for name in names]
+    times = [samples.times.get(name, 0.0) for name in names]
+    fresh = [v is not None and at >= samples.fresh_since for v, at in zip(known, times, strict=True)]
+    values = [value or 0.0 for value in known]
+    unseen = not all(fresh) and any(
+        pod.ready and not seen for pod, seen in zip((*pods.mature, *pods.young), fresh, strict=False)
+    )
+    if is_cpu and pods.young:
         split = len(pods.mature)
         mature = [value for value, seen in zip(values[:split], fresh[:split], strict=True) if seen]
         # Without a mature one at most what a pod can carry: starts alone then never ask for more pods.
         cap = statistics.median(mature) if mature else workload.target.capacity
         values[split:] = [min(value, cap) for value in values[split:]]
-    gone = [samples.values[name] for name in pods.gone]
     measured = any(fresh)
     if not measured and (pods.ready or workload.ready_replicas or not gone):
         return _Load(complete=not unseen)
-    times = (samples.times[name] for name, seen in zip(names, fresh, strict=True) if seen)
-    newest = max(times, default=samples.newest)
+    newest = max((at for at, seen in zip(times, fresh, strict=True) if seen), default=samples.newest)
     sampled_at = _time(newest) if newest is not None else None
-    return _Load(sum(values) + sum(gone), sampled_at, complete=not unseen and (measured or not pods.starting))
+    load = sum(values) + sum(samples.values[name] for name in gone)
+    return _Load(load, sampled_at, complete=not unseen and (measured or not pods.starting))
 
 
 def _held(workload: Workload, held: Mapping[PodName, float] | None) -> float | None:

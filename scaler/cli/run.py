@@ -61,7 +61,9 @@ def run_command(
     context: Annotated[
         str | None, typer.Option(help="Context of the kubeconfig; without it the pod's service account comes first.")
     ] = None,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[
+        str, typer.Option(help="debug (every decision of every tick), info, warning or error.")
+    ] = "info",
 ) -> None:
     """Run the scaler on a live cluster.
 
@@ -246,7 +248,8 @@ class Process:
 
     def _unwatched(self, key: TargetKey) -> Trouble | None:
         """Say what of a workload may not be seen; it holds until then."""
-        said = self._cluster.problems(self._scaler.not_watched(key))
+        resources = self._scaler.not_watched(key)
+        said = self._cluster.problems(resources) if resources else ()
         return Trouble("NotWatched", "; ".join(said), now()) if said else None
 
     def _starts_seen(self, key: TargetKey) -> tuple[timedelta, ...]:

@@ -38,7 +38,8 @@ Json: TypeAlias = dict[str, Any]
 FIELD_MANAGER: Final = "ai-hpa"
 USER_AGENT: Final = "ai-hpa"
 MERGE_PATCH: Final = "application/merge-patch+json"
-METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+METADATA_OF_ONE: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+METADATA_OF_MANY: Final = METADATA_OF_ONE.replace("PartialObjectMetadata", "PartialObjectMetadataList")
 LIST_CHUNK: Final = 500
 CONNECT_TIMEOUT_SECONDS: Final = 3.0
 READ_TIMEOUT_SECONDS: Final = 5.0
@@ -183,7 +184,7 @@ class KubeApi:
         query: list[tuple[str, str]] = [("limit", str(LIST_CHUNK))]
         if label_selector:
             query.append(("labelSelector", label_selector))
-        headers = {"Accept": METADATA_ONLY} if metadata_only else {}
+        headers = {"Accept": METADATA_OF_MANY} if metadata_only else {}
         following = ""
         while True:
             more = [*query, ("continue", following)] if following else query
@@ -215,13 +216,12 @@ class KubeApi:
             ("resourceVersion", resource_version),
             ("timeoutSeconds", str(timeout_seconds)),
         ]
-        headers = {"Accept": METADATA_ONLY.replace("PartialObjectMetadataList", "PartialObjectMetadata")}
         # The server ends the watch after timeout_seconds and sends bookmarks once a minute; longer silence is a loss.
         response = self._send(
             "GET",
             resource.path(namespace),
             query=query,
-            headers=headers if metadata_only else {},
+            headers={"Accept": METADATA_OF_ONE} if metadata_only else {},
             timeout=(CONNECT_TIMEOUT_SECONDS, timeout_seconds + 15.0),
         )
         try:
@@ -235,11 +235,26 @@ class KubeApi:
             response.close()
 
     def merge_patch(
-        self, resource: Resource, namespace: str | None, name: str, body: Json, *, subresource: str = ""
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        body: Json,
+        *,
+        subresource: str = "",
+        metadata_only: bool = False,
     ) -> Json:
         """Change fields of one object as field manager `ai-hpa`; null removes one.
 
         A `metadata.resourceVersion` in `body` is a precondition, and makes the call safe to repeat.
+
+        Args:
+            resource: Kind of the object.
+            namespace: Of the object; None where it has none.
+            name: Of the object.
+            body: What to change.
+            subresource: `status`, `scale`, or empty for the object itself.
+            metadata_only: The server answers with no more than the metadata.
 
         Raises:
             Conflict: The object is no longer at that resource version.
@@ -250,7 +265,7 @@ class KubeApi:
             "PATCH",
             resource.path(namespace, name, subresource),
             query=[("fieldManager", FIELD_MANAGER)],
-            headers={"Content-Type": MERGE_PATCH},
+            headers={"Content-Type": MERGE_PATCH, **({"Accept": METADATA_OF_ONE} if metadata_only else {})},
             body=body,
             repeatable=guarded,
         )

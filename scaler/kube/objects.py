@@ -6,6 +6,7 @@ A field that is missing or of another type becomes None or empty; reading never 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from kubernetes.utils.quantity import parse_quantity
 from scaler.kube.api import Json, json_map, json_maps
 
 ANNOTATION_PREFIX: Final = "ai-hpa.dev/"
+# A cluster has few different ones, and each of its pods four: reading them anew took half of what a pod takes.
+QUANTITIES_KEPT: Final = 4096
 CONFIGURATION_LABEL: Final = "serving.knative.dev/configuration"  # on Revisions and their pods
 SERVICE_LABEL: Final = "serving.kserve.io/inferenceservice"  # on all that KServe makes for a service
 # Annotations and labels of which something is read; all others are dropped.
@@ -60,7 +63,8 @@ class Meta:
         owner: The controlling owner reference; None where there is none.
         annotations: Those that something here reads.
         created: None where the API gave no time.
-        full_name: Namespace and name; made once, for it is asked for again and again.
+        full_name: Namespace and name.
+        opted_in: Whether any `ai-hpa.dev/` annotation stands on it.
     """
 
     namespace: str
@@ -74,15 +78,12 @@ class Meta:
     created: datetime | None
     deleting: bool
     full_name: tuple[str, str] = field(init=False, repr=False, compare=False)
+    opted_in: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Put the name together."""
+        """Work out once what every tick asks for."""
         object.__setattr__(self, "full_name", (self.namespace, self.name))
-
-    @property
-    def opted_in(self) -> bool:
-        """Whether any `ai-hpa.dev/` annotation stands on it."""
-        return any(name.startswith(ANNOTATION_PREFIX) for name in self.annotations)
+        object.__setattr__(self, "opted_in", any(name.startswith(ANNOTATION_PREFIX) for name in self.annotations))
 
 
 @dataclass(frozen=True, slots=True)
@@ -504,10 +505,9 @@ def amounts_of(pod_spec: Json) -> Amounts:
 def quantity(value: Any) -> float | None:
     """Read a Kubernetes quantity (`350m`, `1Gi`, 2) in base units; None where it is none."""
     try:
-        number = parse_quantity(value)  # type: ignore[no-untyped-call]
+        return _parsed(value)
     except (ValueError, ArithmeticError, TypeError):
         return None
-    return float(number) if isinstance(number, Decimal) else None
 
 
 def time_of(value: Any) -> datetime | None:
@@ -584,6 +584,12 @@ def _owner(reference: Json, namespace: str) -> ObjectRef:
         namespace,
         str(reference.get("name") or ""),
     )
+
+
+@functools.lru_cache(maxsize=QUANTITIES_KEPT)
+def _parsed(value: Any) -> float | None:
+    number = parse_quantity(value)  # type: ignore[no-untyped-call]
+    return float(number) if isinstance(number, Decimal) else None
 
 
 def _quantity(container: Json, section: str, name: str) -> float | None:

@@ -162,8 +162,7 @@ class Actuator:
     def standing_floor(self, workload: Workload) -> int:
         """Give the floor of a workload that stands now, our own newest writes included that no watch shows yet."""
         fields = tuple(self._fresh(workload.key, field) for field in workload.lever.fields)
-        changed = any(now is not before for now, before in zip(fields, workload.lever.fields, strict=True))
-        lever = replace(workload.lever, fields=fields) if changed else workload.lever
+        lever = workload.lever if fields == workload.lever.fields else replace(workload.lever, fields=fields)
         return lever.standing_floor(self.last_floor(workload))
 
     def trouble(self, key: TargetKey) -> Trouble | None:

@@ -17,6 +17,7 @@ from scaler.kube.objects import (
     ANNOTATION_PREFIX,
     HpaObject,
     InferenceServiceObject,
+    PredictiveScalerObject,
     ScaledObjectObject,
 )
 from scaler.kube.predictive_scaler import RESTORE
@@ -77,7 +78,8 @@ class _Made:
 
     def stands(self, opt_in: OptedIn) -> bool:
         """Whether it would be made the same again."""
-        return opt_in.subject is self.opt_in.subject and opt_in.scaler is self.opt_in.scaler and self.record.unchanged()
+        same = opt_in.subject is self.opt_in.subject and _says_the_same(opt_in.scaler, self.opt_in.scaler)
+        return same and self.record.unchanged()
 
 
 class Discovery:
@@ -278,6 +280,17 @@ def _is_copy(view: RecordingView, subject: Subject) -> bool:
         return any(maker.meta.opted_in or _is_copy(view, maker) for maker in makers)
     service = owner_service(view, subject.meta)
     return service is not None and service.meta.opted_in
+
+
+def _says_the_same(now: PredictiveScalerObject | None, before: PredictiveScalerObject | None) -> bool:
+    """Whether two states of a PredictiveScaler come to the same; its status, which we write, says nothing here."""
+    if now is None or before is None:
+        return now is before
+    return now is before or (now.meta.name, now.meta.annotations, now.spec) == (
+        before.meta.name,
+        before.meta.annotations,
+        before.spec,
+    )
 
 
 def _same_entries(now: Mapping[Identity, _Made], before: Mapping[Identity, _Made]) -> bool:

@@ -33,7 +33,14 @@ class ObjectApi(Protocol):
         """Create one object."""
 
     def merge_patch(
-        self, resource: Resource, namespace: str | None, name: str, body: Json, *, subresource: str = ""
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        body: Json,
+        *,
+        subresource: str = "",
+        metadata_only: bool = False,
     ) -> Json:
         """Change fields of one object."""
 
@@ -242,7 +249,8 @@ def _patch_record(
         "annotations": restore_annotations(record.values()),
     }
     check()
-    api.merge_patch(PREDICTIVE_SCALERS, scaler.meta.namespace, scaler.meta.name, {"metadata": metadata})
+    namespace, name = scaler.meta.full_name
+    api.merge_patch(PREDICTIVE_SCALERS, namespace, name, {"metadata": metadata}, metadata_only=True)
 
 
 def _patch(api: ObjectApi, field: FloorField, value: int | None, check: Callable[[], None]) -> FieldState:

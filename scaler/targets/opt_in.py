@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from scaler.domain import TargetKey
 from scaler.kube.objects import (
@@ -39,23 +38,28 @@ _WATCHED: Final = {r.kind: r for r in (DEPLOYMENTS, STATEFUL_SETS, INFERENCE_SER
 _LATE: Final = datetime.max.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class OptedIn:
-    """One object that is opted in.
+class OptedIn(NamedTuple):
+    """One object that is opted in; a tuple, because a large cluster makes a thousand of these in every tick.
 
     Attributes:
         subject: As it stands; None where only a PredictiveScaler names it and it has still to be looked up.
         scaler: The PredictiveScaler that counts for it.
     """
 
-    reference: ObjectRef
+    identity: Identity
     subject: Subject | None
     scaler: PredictiveScalerObject | None
 
     @property
+    def reference(self) -> ObjectRef:
+        """Names it as the API does."""
+        return _reference(self.identity, self.scaler)
+
+    @property
     def key(self) -> TargetKey:
         """Names it as a whole."""
-        return TargetKey(self.reference.namespace, self.reference.kind, self.reference.name)
+        reference = self.reference
+        return TargetKey(reference.namespace, reference.kind, reference.name)
 
     @property
     def scaler_name(self) -> str:
@@ -70,7 +74,7 @@ class OptedIn:
     @property
     def missing(self) -> bool:
         """Whether it is of a kind that is watched, and is not there."""
-        return self.subject is None and identity_of(self.reference)[1] in _WATCHED
+        return self.subject is None and self.identity[1] in _WATCHED
 
     def refusal(self, reason: RefusalReason, message: str, key: TargetKey | None = None) -> Refusal:
         """Refuse it, or one component of it."""
@@ -99,15 +103,12 @@ def opt_ins(view: ClusterView) -> tuple[dict[Identity, OptedIn], tuple[Refusal, 
         if item.meta.opted_in and not item.meta.deleting
     }
     scalers, duplicates = _scalers(view)
-    found = {
-        identity: OptedIn(_reference(identity, None), subject, scalers.get(identity))
-        for identity, subject in subjects.items()
-    }
+    found = {identity: OptedIn(identity, subject, scalers.get(identity)) for identity, subject in subjects.items()}
     autoscalers: dict[Identity, Subject] | None = None
     for identity, scaler in scalers.items():
         if identity not in found and _stands_by_itself(scaler) and not scaler.meta.deleting:
             autoscalers = _autoscalers(view) if autoscalers is None else autoscalers
-            found[identity] = OptedIn(_reference(identity, scaler), _unannotated(view, autoscalers, identity), scaler)
+            found[identity] = OptedIn(identity, _unannotated(view, autoscalers, identity), scaler)
     return found, duplicates
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from scaler.controller import Memory
 from scaler.domain import Action, Champion, Decision, Mode, TargetKey
@@ -30,7 +30,7 @@ from scaler.targets.status import (
     Visible,
     champion_message,
     change_message,
-    looks_alike,
+    outline,
     status_of,
     visible,
     visible_in,
@@ -78,28 +78,38 @@ class Sources:
     stages: Callable[[Workload], Stages | None] = lambda workload: None
 
 
-@dataclass(frozen=True, slots=True)
-class _Subject:
-    """One PredictiveScaler, the workload that it is for, and what there is to say of it."""
+class _Subject(NamedTuple):
+    """One PredictiveScaler, the workload that it is for, and its components."""
 
     name: _Name
-    account: Account
+    workloads: tuple[Workload, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
     reference: ObjectRef | None = None
     reference_uid: str = ""
 
+    @property
+    def only_shadows(self) -> bool:
+        """Whether nothing is written to the workload."""
+        return (
+            bool(self.workloads)
+            and not self.refusals
+            and all(workload.target.mode is Mode.SHADOW for workload in self.workloads)
+        )
 
-@dataclass(frozen=True, slots=True)
-class _Comparison:
-    """Whether an account differs from what is shown; kept, because most accounts are as they were a tick ago."""
 
-    account: Account
+class _Comparison(NamedTuple):
+    """Whether there is something else to see than is shown; kept, because most is as it was a tick ago."""
+
+    outlines: list[Visible]
+    refusals: tuple[Refusal, ...]
     status: Json
     shown: Visible
     differs: bool
 
-    def stands(self, account: Account, status: Json, shown: Visible) -> bool:
+    def stands(self, outlines: list[Visible], refusals: tuple[Refusal, ...], status: Json, shown: Visible) -> bool:
         """Whether comparing these would come to the same."""
-        return status is self.status and shown is self.shown and looks_alike(account, self.account)
+        same = status is self.status and shown is self.shown
+        return same and outlines == self.outlines and refusals == self.refusals
 
 
 class StatusRecorder:
@@ -182,8 +192,8 @@ class StatusRecorder:
         Returns:
             Number of statuses written.
         """
-        self._forget(discovered)
         subjects = self._subjects(discovered)
+        self._forget(discovered, subjects)
         changes, self._changes = self._changes, []
         crowned, self._crowned = self._crowned, []
         if not self._held():
@@ -193,7 +203,8 @@ class StatusRecorder:
         for decision, message in crowned:
             self._tell_champion(decision, message, now)
         for subject in subjects:
-            self._tell_refusals(subject, now)
+            if subject.refusals:
+                self._tell_refusals(subject, now)
         written = 0
         for subject in self._due(subjects, now):
             extra = {"scaler": "/".join(subject.name)}
@@ -210,28 +221,23 @@ class StatusRecorder:
 
     def _subjects(self, discovered: Discovered) -> list[_Subject]:
         """Group what was discovered by PredictiveScaler, and add those whose workload is not opted in any more."""
-        parts: dict[_Name, list[Part]] = {}
+        workloads: dict[_Name, list[Workload]] = {}
         refusals: dict[_Name, list[Refusal]] = {}
-        first: dict[_Name, Workload | Refusal] = {}
         for workload in discovered.workloads.values():
-            name = (workload.key.namespace, workload.scaler_name)
-            first.setdefault(name, workload)
-            parts.setdefault(name, []).append(self._part(workload))
+            workloads.setdefault((workload.key.namespace, workload.scaler_name), []).append(workload)
         for refusal in discovered.refusals:
-            name = (refusal.key.namespace, refusal.scaler_name)
-            first.setdefault(name, refusal)
-            refusals.setdefault(name, []).append(refusal)
-        subjects = [
-            _Subject(
-                name,
-                Account(tuple(parts.get(name, ())), tuple(refusals.get(name, ()))),
-                found.reference,
-                found.reference_uid,
-            )
-            for name, found in first.items()
-        ]
+            refusals.setdefault((refusal.key.namespace, refusal.scaler_name), []).append(refusal)
+        subjects = []
+        for name in workloads | refusals:
+            parts, refused = workloads.get(name, ()), refusals.get(name, ())
+            first = (*parts, *refused)[0]
+            subjects.append(_Subject(name, tuple(parts), tuple(refused), first.reference, first.reference_uid))
         standing = (scaler.meta.full_name for scaler in self._view.predictive_scalers())
-        return subjects + [_Subject(name, Account()) for name in standing if name not in first]
+        return subjects + [_Subject(name) for name in standing if name not in workloads and name not in refusals]
+
+    def _account(self, subject: _Subject) -> Account:
+        """Put together all that there is to say."""
+        return Account(tuple(self._part(workload) for workload in subject.workloads), subject.refusals)
 
     def _part(self, workload: Workload) -> Part:
         key = workload.key
@@ -251,10 +257,10 @@ class StatusRecorder:
             if self._retry_at.get(name, now) > now:
                 continue
             period = self._period(name, now)
-            is_up = bool(subject.account.parts) and self._periods.setdefault(name, period) != period
+            is_up = bool(subject.workloads) and self._periods.setdefault(name, period) != period
             changed = self._is_changed(subject)
             if changed or is_up:
-                touches_none = not changed or subject.account.only_shadows
+                touches_none = not changed or subject.only_shadows
                 order.append((self._waiting.setdefault(name, now), touches_none, subject))
             else:
                 self._waiting.pop(name, None)
@@ -278,10 +284,12 @@ class StatusRecorder:
         shown = self._shown.get(subject.name)
         if shown is None:
             shown = self._shown[subject.name] = visible_in(scaler.status)
+        outlines = [outline(w, self._decisions.get(w.key), self._sources.trouble(w.key)) for w in subject.workloads]
+        seen = (outlines, subject.refusals, scaler.status, shown)
         known = self._compared.get(subject.name)
-        if known is None or not known.stands(subject.account, scaler.status, shown):
-            differs = visible(subject.account, scaler.status) != shown
-            known = self._compared[subject.name] = _Comparison(subject.account, scaler.status, shown, differs)
+        if known is None or not known.stands(*seen):
+            differs = visible(self._account(subject), scaler.status) != shown
+            known = self._compared[subject.name] = _Comparison(*seen, differs)
         return known.differs
 
     def _write(self, subject: _Subject, now: datetime) -> bool:
@@ -292,12 +300,15 @@ class StatusRecorder:
             if subject.reference is None:
                 return False
             scaler = ensure_scaler(self._api, name, subject.reference, subject.reference_uid, check=self._check)
-        stages = {part.name: self._sources.stages(part.workload) for part in subject.account.parts}
-        status = status_of(subject.account, scaler, stages=stages, now=now)
+        account = self._account(subject)
+        stages = {part.name: self._sources.stages(part.workload) for part in account.parts}
+        status = status_of(account, scaler, stages=stages, now=now)
         patch = {entry: value for entry, value in status.items() if scaler.status.get(entry) != value}
         if patch:
             self._check()
-            self._api.merge_patch(PREDICTIVE_SCALERS, namespace, name, {"status": patch}, subresource="status")
+            self._api.merge_patch(
+                PREDICTIVE_SCALERS, namespace, name, {"status": patch}, subresource="status", metadata_only=True
+            )
         self._shown[subject.name] = visible_in(status)
         self._periods[subject.name] = self._period(subject.name, now)
         self._waiting.pop(subject.name, None)
@@ -316,7 +327,7 @@ class StatusRecorder:
 
     def _tell_refusals(self, subject: _Subject, now: datetime) -> None:
         """Tell each refusal once: to the log, and by an event unless an earlier process left it in status already."""
-        for refusal in subject.account.refusals:
+        for refusal in subject.refusals:
             address, said = (subject.name, refusal.key), (refusal.reason.value, refusal.message)
             known = self._told.get(address)
             self._told[address] = said
@@ -342,17 +353,15 @@ class StatusRecorder:
     def _emit(self, about: Workload | Refusal, type_: EventType, reason: str, message: str, now: datetime) -> None:
         self._events.emit(about.reference, about.reference_uid, type=type_, reason=reason, message=message, now=now)
 
-    def _forget(self, discovered: Discovered) -> None:
+    def _forget(self, discovered: Discovered, subjects: Iterable[_Subject]) -> None:
         """Forget workloads that left, and PredictiveScalers that are gone."""
         refused = {((r.key.namespace, r.scaler_name), r.key) for r in discovered.refusals}
         keys = discovered.workloads.keys() | {key for _, key in refused}
+        names = {subject.name for subject in subjects}
         self._decisions = _only(self._decisions, discovered.workloads.keys())
         self._memories = _only(self._memories, keys)
         self._last_changes = _only(self._last_changes, keys)
         self._told = _only(self._told, refused)
-        names = {(key.namespace, workload.scaler_name) for key, workload in discovered.workloads.items()}
-        names |= {name for name, _ in refused}
-        names |= {scaler.meta.full_name for scaler in self._view.predictive_scalers()}
         self._shown = _only(self._shown, names)
         self._compared = _only(self._compared, names)
         self._periods = _only(self._periods, names)
@@ -360,5 +369,6 @@ class StatusRecorder:
         self._retry_at = _only(self._retry_at, names)
 
 
-def _only(entries: dict[_K, _V], keys: Container[_K]) -> dict[_K, _V]:
-    return {key: value for key, value in entries.items() if key in keys}
+def _only(entries: dict[_K, _V], keys: Set[_K]) -> dict[_K, _V]:
+    """Drop all others; what stands is the same as ever, where all of it is wanted."""
+    return entries if entries.keys() <= keys else {key: value for key, value in entries.items() if key in keys}

@@ -81,11 +81,6 @@ class Account:
         """Whether nothing is decided and nothing is wrong."""
         return not self.parts and not self.refusals
 
-    @property
-    def only_shadows(self) -> bool:
-        """Whether nothing is written to the workload."""
-        return bool(self.parts) and not self.refusals and all(p.workload.target.mode is Mode.SHADOW for p in self.parts)
-
 
 def status_of(
     account: Account, scaler: PredictiveScalerObject, *, stages: Mapping[str, Stages | None], now: datetime
@@ -131,17 +126,12 @@ def visible(account: Account, standing: Json) -> Visible:
     return _sorted(_mode(account, standing), conditions, components)
 
 
-def looks_alike(account: Account, other: Account) -> bool:
-    """Whether `visible` gives the same for both over the same status, found out without putting it together."""
-    pairs = zip(account.parts, other.parts, strict=False)
-    return (
-        len(account.parts) == len(other.parts)
-        and account.refusals == other.refusals
-        and all(
-            a.workload is b.workload and a.trouble == b.trouble and _seen_of(a.decision) == _seen_of(b.decision)
-            for a, b in pairs
-        )
-    )
+def outline(workload: Workload, decision: Decision | None, trouble: Trouble | None) -> Visible:
+    """Give all that `visible` looks at in a part: where this is as before, so is what there is to see."""
+    if decision is None:
+        return workload, trouble
+    told = (decision.floor, decision.reason, decision.reasons, decision.forecast_source, decision.forecast_failure)
+    return workload, trouble, *told
 
 
 def visible_in(status: Json) -> Visible:
@@ -334,13 +324,6 @@ def _component_visible(component: Json) -> Visible:
 
 def _sorted(mode: object, conditions: Mapping[str, object], components: Mapping[str, object]) -> Visible:
     return (mode, tuple(sorted(conditions.items())), tuple(sorted(components.items())))
-
-
-def _seen_of(decision: Decision | None) -> Visible | None:
-    """Give all of a decision that `visible` and the conditions look at."""
-    if decision is None:
-        return None
-    return decision.floor, decision.reason, decision.reasons, decision.forecast_source, decision.forecast_failure
 
 
 def _notable(reason: object) -> str:

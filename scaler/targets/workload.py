@@ -38,6 +38,7 @@ class FloorField:
         text: It is an annotation: written as a string.
         unset_means: The floor that holds where nothing stands there.
         minimum: What a share of a floor never goes below: the object's own minimum, whatever its share of the traffic.
+        id: Names the field within its namespace; the key under which its earlier value is kept.
     """
 
     resource: Resource
@@ -53,13 +54,13 @@ class FloorField:
     text: bool = False
     unset_means: int = 0
     minimum: int = 0
+    id: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def id(self) -> str:
-        """Names the field within its namespace; the key under which its earlier value is kept."""
+    def __post_init__(self) -> None:
+        """Put the name together, once: every tick asks for it several times."""
         # The components of an InferenceService are fields of one object: `InferenceService/web/transformer`.
         inner = () if self.text else self.path[1:-1]
-        return "/".join((self.resource.kind, self.name, *inner))
+        object.__setattr__(self, "id", "/".join((self.resource.kind, self.name, *inner)))
 
     def value_for(self, floor: int) -> int:
         """Give what has to stand here for a floor of the whole workload: ceil(floor * share), within both bounds."""

@@ -184,7 +184,11 @@ def running_scaler(
     log = folder / f"{name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "scaler", "run"], cwd=ROOT, env=env, stderr=output, start_new_session=True
+            [sys.executable, "-m", "scaler", "run", "--log-level", "debug"],  # every decision, also one like the last
+            cwd=ROOT,
+            env=env,
+            stderr=output,
+            start_new_session=True,
         )
     scaler = ScalerProcess(name, process, log, port)
     try:

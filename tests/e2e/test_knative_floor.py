@@ -109,9 +109,7 @@ def look(api: KubeApi, namespace: str) -> Seen:
 
 
 def services() -> tuple[Json, ...]:
-    jumps = inference_service(
-        JUMPS, minimum=1, maximum=8, cpu="20m", slow_start=START_SECONDS, containerConcurrency=1
-    )
+    jumps = inference_service(JUMPS, minimum=1, maximum=8, cpu="20m", slow_start=START_SECONDS, containerConcurrency=1)
     sleeps = inference_service(
         SLEEPS,
         minimum=0,

@@ -134,18 +134,19 @@ class World:
     seen: SeenHistory | None = None
     floor: Callable[[Workload], int | None] = lambda _: 3
 
-    def see(self, *workloads: Workload, now: datetime = NOW) -> dict[str, Observation]:
-        by_key = {each.key: each for each in workloads}
-        observer = Observer(
-            workload_of=by_key.get,
+    def observer(self, *workloads: Workload) -> Observer:
+        return Observer(
+            workload_of={each.key: each for each in workloads}.get,
             standing_floor=self.floor,
             pods=self.pods,
             loads=self.loads,
             history=self.history,
             seen=self.seen,
         )
+
+    def see(self, *workloads: Workload, now: datetime = NOW) -> dict[str, Observation]:
         targets = [each.target for each in workloads]
-        return {key.name: observation for key, observation in observer.observe(targets, now).items()}
+        return {key.name: seen for key, seen in self.observer(*workloads).observe(targets, now).items()}
 
     def see_one(self, **changes: Any) -> Observation:
         return self.see(workload(**changes))["api"]
@@ -186,6 +187,25 @@ def test_pods_at_zero_have_no_load_and_hide_nothing() -> None:
     observation = world({}).see_one(replicas=0)
 
     assert (observation.load, observation.current_replicas, observation.censored) == (None, 0, False)
+
+
+def test_what_was_seen_of_the_pods_a_tick_ago_counts_only_while_they_are_the_same() -> None:
+    scene = world({"a": 0.25, "b": 0.5}, pod("a"))
+    api = workload()
+    observer = scene.observer(api)
+
+    def load(after: timedelta = timedelta(0)) -> float | None:
+        return observer.observe([api.target], NOW + after)[api.key].load
+
+    assert load() == 0.25
+    scene.pods.living = [pod("a"), pod("b", ready=timedelta(seconds=100), started=timedelta(seconds=110))]
+    assert load() == 0.5  # the newcomer counts like the others at most, and
+    assert load(timedelta(seconds=30)) == 0.75  # in full once its start is no longer in its rate
+    scene.pods.living = [pod("a"), pod("b", ready=None, started=timedelta(seconds=110))]
+    assert load(timedelta(seconds=30)) == 0.25
+    assert load(timedelta(minutes=4)) == 0.75  # still not Ready: overloaded
+    scene.pods.living = [pod("a")]
+    assert load(timedelta(minutes=4)) == 0.25
 
 
 class TestPodsThatAreGone:

@@ -74,10 +74,19 @@ class FakeCluster(KubeApi):
         return self.store.create(resource, namespace, body)
 
     def merge_patch(
-        self, resource: Resource, namespace: str | None, name: str, body: Json, *, subresource: str = ""
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        body: Json,
+        *,
+        subresource: str = "",
+        metadata_only: bool = False,
     ) -> Json:
         self._answer(resource)
-        return self.store.merge_patch(resource, namespace, name, body, subresource=subresource)
+        return self.store.merge_patch(
+            resource, namespace, name, body, subresource=subresource, metadata_only=metadata_only
+        )
 
     def _answer(self, resource: Resource) -> None:
         if self.error is not None:

@@ -128,6 +128,14 @@ def test_a_patch_names_its_manager_and_its_kind(kube: FakeKube, api: KubeApi) ->
     assert sent.headers["User-Agent"] == "ai-hpa"
 
 
+def test_a_patch_whose_answer_nobody_reads_asks_for_the_metadata(kube: FakeKube, api: KubeApi) -> None:
+    kube.put(PODS_PATH, named("x"))
+    api.merge_patch(PODS, "a", "x", {"spec": {"a": 1}}, metadata_only=True)
+    sent = kube.requests[-1]
+    assert sent.headers["Accept"].startswith("application/json;as=PartialObjectMetadata;")
+    assert sent.headers["Content-Type"] == "application/merge-patch+json"
+
+
 def test_a_subresource_has_a_path_of_its_own(kube: FakeKube, api: KubeApi) -> None:
     with pytest.raises(NotFound):
         api.merge_patch(DEPLOYMENTS, "a", "x", {"spec": {"replicas": 2}}, subresource="scale")

@@ -272,13 +272,66 @@ def test_metrics_tell_of_leadership_refusals_and_trouble() -> None:
     assert [gauge(world, name) for name in names] == [1.0, 1.0, 1.0]
 
 
+def logged(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    """Lines of decisions, as they would be written; none of them is there the next time."""
+    records = [record for record in caplog.records if record.getMessage() == "decision"]
+    caplog.clear()
+    return [json.loads(line) for record in records for line in JsonFormatter().format(record).splitlines()]
+
+
 def test_a_decision_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
     world = world_of(workload(WEB))
     with caplog.at_level(logging.INFO, logger="scaler.live"):
         scaler_on(world).tick(T0)
-    (line,) = [JsonFormatter().format(r) for r in caplog.records if r.getMessage() == "decision"]
-    row = json.loads(line)
+    (row,) = logged(caplog)
     assert (row["key"], row["floor"], row["mode"]) == ("shop/Deployment/web", 2, "on")
+
+
+def test_a_decision_like_the_last_one_is_logged_once_a_period(caplog: pytest.LogCaptureFixture) -> None:
+    world = world_of(workload(WEB))
+    scaler = scaler_on(world)
+    caplog.set_level(logging.INFO, logger="scaler.live")
+    for tick in range(40):  # ten minutes
+        world.loads[WEB] = 15.0 + tick / 10
+        scaler.tick(T0 + tick * TICK)
+    said = [(row["at"][11:16], row["forecast_failure"]) for row in logged(caplog)]
+    assert said == [("12:00", None), ("12:01", "timeout"), ("12:06", "timeout")]
+
+
+def test_a_decision_that_says_something_new_is_logged_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    world = world_of(workload(WEB), workload(API))
+    scaler = scaler_on(world)
+    caplog.set_level(logging.INFO, logger="scaler.live")
+    scaler.tick(T0)
+    logged(caplog)
+    world.loads[WEB] = 45.0
+    scaler.tick(T0 + TICK)
+    assert [(row["key"], row["floor"]) for row in logged(caplog)] == [(str(WEB), 5)]
+    scaler.tick(T0 + 2 * TICK)
+    assert logged(caplog) == []
+    world.floors[WEB] = 2  # somebody took it back: the same floor is written once more
+    scaler.tick(T0 + 3 * TICK)
+    assert [(row["previous_floor"], row["floor"]) for row in logged(caplog)] == [(2, 5)]
+    world.blind_to = frozenset({PODS.full_name})
+    scaler.tick(T0 + timedelta(hours=1))
+    assert ["NoMetrics" in row["reasons"] for row in logged(caplog)] == [True, True]
+
+
+def test_every_decision_is_logged_at_level_debug(caplog: pytest.LogCaptureFixture) -> None:
+    scaler = scaler_on(world_of(workload(WEB)))
+    caplog.set_level(logging.DEBUG, logger="scaler.live")
+    for tick in range(3):
+        scaler.tick(T0 + tick * TICK)
+    assert len(logged(caplog)) == 3
+
+
+def test_a_new_leader_logs_where_everything_stands(caplog: pytest.LogCaptureFixture) -> None:
+    scaler = scaler_on(world_of(workload(WEB)))
+    caplog.set_level(logging.INFO, logger="scaler.live")
+    scaler.tick(T0)
+    scaler.stand_by(T0 + TICK)
+    scaler.tick(T0 + 2 * TICK)
+    assert len(logged(caplog)) == 2
 
 
 def test_a_workload_that_leaves_is_forgotten_by_all() -> None:

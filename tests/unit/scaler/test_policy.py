@@ -131,9 +131,8 @@ class TestRecommend:
         assert (peak(39.0), peak(41.0)) == (40.0, 41.0)
 
     def test_the_decision_shows_what_the_forecast_said(self) -> None:
-        ahead = replace(
-            outlook(trajectory(50, 60, origin=T0 - seconds(30), offset=3.0)), forecast_failure=ForecastFailure.TIMEOUT
-        )
+        made = outlook(trajectory(50, 60, origin=T0 - seconds(30), offset=3.0))
+        ahead = made._replace(forecast_failure=ForecastFailure.TIMEOUT)
         decision, _ = decide(observed(10), ahead, old_state(), target=TARGET, config=CONFIG, now=T0)
         assert decision.offset == 3.0
         assert decision.forecast_peak == 63.0
@@ -237,7 +236,7 @@ class TestHold:
         assert (decision.load, decision.peak, decision.forecast_peak) == (None, None, None)
 
     def test_an_uncovered_lead_time_is_said_and_settles_nothing(self) -> None:
-        ahead = replace(outlook(trajectory(80, 80)), lead_time_covered=False)
+        ahead = outlook(trajectory(80, 80))._replace(lead_time_covered=False)
         decision, _ = decide(observed(10), ahead, old_state(), target=TARGET, config=CONFIG, now=T0)
         assert decision.reasons == (Reason.LEAD_TIME_TOO_LONG,)
         assert decision.reason is Reason.DESIRED_WITHIN_RANGE

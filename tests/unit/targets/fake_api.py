@@ -65,10 +65,18 @@ class FakeApi:
         return self.put(resource, body, manager=FIELD_MANAGER)
 
     def merge_patch(
-        self, resource: Resource, namespace: str | None, name: str, body: Json, *, subresource: str = ""
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        body: Json,
+        *,
+        subresource: str = "",
+        metadata_only: bool = False,
     ) -> Json:
         self._arrive(Call("patch", resource.kind, name, subresource))
-        return self.patch_as(FIELD_MANAGER, resource, namespace or "", name, body, subresource=subresource)
+        item = self.patch_as(FIELD_MANAGER, resource, namespace or "", name, body, subresource=subresource)
+        return {"metadata": item["metadata"]} if metadata_only else item
 
     # What a test does to the cluster.
 

@@ -419,6 +419,23 @@ class TestSpeed:
         assert after[other] is before[other]
         assert (before[WEB].current_replicas, after[WEB].current_replicas) == (3, 5)
 
+    def test_what_we_write_into_a_status_makes_nothing_anew(self) -> None:
+        view = TableView().put(scalable(annotations=ours(mode="on")), scaler("mine", "Deployment/web"))
+        discovery = Discovery(view)
+        before = discovery.discover(T0)
+        view.put({**scaler("mine", "Deployment/web"), "status": {"mode": "on"}})
+        assert discovery.discover(T0) is before
+
+    def test_what_is_written_into_a_scaler_beside_its_status_makes_it_anew(self) -> None:
+        view = TableView().put(scalable(annotations=ours(mode="on")), scaler("mine", "Deployment/web"))
+        discovery = Discovery(view)
+        assert discovery.discover(T0).workloads[WEB].target.max_replicas != 7
+        view.put(scaler("mine", "Deployment/web", maxReplicas=7))
+        assert discovery.discover(T0).workloads[WEB].target.max_replicas == 7
+        view.put(scaler("mine", "Deployment/web", maxReplicas=7, restore="[]"))
+        (refusal,) = discovery.discover(T0).refusals
+        assert "ai-hpa.dev/restore" in refusal.message
+
     @pytest.mark.parametrize(
         "change",
         [

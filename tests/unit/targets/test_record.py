@@ -19,7 +19,7 @@ from scaler.kube.resources import PREDICTIVE_SCALERS
 from scaler.targets.actuator import Trouble
 from scaler.targets.record import RETRY_AFTER, RecorderConfig, Sources, StatusRecorder
 from scaler.targets.stages import Stages, start_durations, start_stages
-from scaler.targets.workload import LeverKind
+from scaler.targets.workload import LeverKind, RefusalReason
 from tests.unit.targets.fake_api import T0, Call, FakeApi, FakeEvents, FakeView, failing
 from tests.unit.targets.fake_workloads import (
     NAMESPACE,
@@ -199,6 +199,20 @@ def test_what_a_user_wants_to_see_is_written_at_once(world: World, web: TargetKe
     world.decide(web, **change)
     assert world.flush() == 1
     assert world.api.calls == [PATCH]
+
+
+def test_a_change_shows_though_nothing_else_has_changed_for_a_while(world: World, web: TargetKey) -> None:
+    world.decide(web)
+    world.flush()
+    world.view.freeze()
+    assert [world.flush(), world.flush()] == [0, 0]
+    world.decide(web, floor=3)
+    assert world.flush() == 1
+    world.cluster.refuse(web)
+    assert world.flush() == 1
+    assert world.flush() == 0
+    world.cluster.refusals = tuple(replace(r, reason=RefusalReason.NO_MAXIMUM) for r in world.cluster.refusals)
+    assert world.flush() == 1
 
 
 def test_a_floor_that_comes_back_is_written_too(world: World, web: TargetKey) -> None:
