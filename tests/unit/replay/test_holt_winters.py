@@ -30,7 +30,8 @@ def reference(
 
 def ours(values: np.ndarray, parameters: np.ndarray, period: int, trend: Component, seasonal: Component) -> np.ndarray:
     """The same of many series. Values: shape (n, k); parameters: shape (3, k)."""
-    smoothing = Smoothing(*parameters, trend, seasonal)
+    alpha, beta, gamma = parameters
+    smoothing = Smoothing(alpha, beta, gamma, trend, seasonal)
     first = int(initial_values(np.array([len(values)]), period)[0])
     level, slope, effects = initial_state(values[:first], period, trend=trend, seasonal=seasonal)
     for at, value in enumerate(values):
