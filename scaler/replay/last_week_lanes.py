@@ -91,8 +91,8 @@ class LastWeekLanes:
         lanes, end = self.lanes, tick - self._back
         highest = self._highest[end, self._load_of] if end >= 0 else np.full(len(lanes), np.nan)
         pods = pods_needed(self._multiplier * highest, lanes.capacity)
-        wanted = np.where(np.isnan(pods), lanes.min_replicas, np.minimum(pods, lanes.max_replicas)).astype(np.int64)
-        self._hpas.floor[:] = np.maximum(wanted, lanes.min_replicas)
+        floor = np.minimum(np.fmax(pods, lanes.min_replicas), lanes.max_replicas)  # the minimum where nothing is known
+        self._hpas.floor[:] = floor.astype(np.int64)
         self._hpas.advance(tick)
 
 

@@ -42,7 +42,7 @@ from scaler.replay.hpa import DEFAULT_SCALE_DOWN, HpaConfig, PolicyKind, Scaling
 
 _ROUNDING = 1e-9  # of a pod, as in the HPA
 _NONE = -1  # below every replica count
-_LARGEST = np.iinfo(np.int32).max
+_LARGEST = np.iinfo(np.int32).max  # Kubernetes' own type of a replica count
 _CHUNK = 1 << 21  # values of a history that are looked at together: 16 MiB
 _PERIOD = timedelta(seconds=60)
 
@@ -97,7 +97,8 @@ class HoltWinters:
         alpha, beta, gamma: Of level, trend and season, from 0 to 1. Shape (L,).
         seasonal_periods: Counts of one season.
         stored_seasons: Seasons kept.
-        trend, seasonal: How they join the level. With either multiplicative, a count of 0 makes the model fail.
+        trend, seasonal: How they join the level. With either multiplicative, a run over a count of 0 fails; as a run
+            that fails stores nothing, one that is stored before there are seasons enough is there for good.
         per_sync_period: Syncs from one run to the next; the history grows in each of them.
     """
 
@@ -243,7 +244,7 @@ class _RunningModel:
         self._history.prune()
 
     def sync(self, tick: int, counts: IntArray, known: BoolArray) -> IntArray:
-        due = known & (self._passed >= self._per_sync_period)
+        due = self._passed >= self._per_sync_period
         lasted = self._history.add(tick, counts, known, due)
         forecast = self._history.forecast(tick, due & lasted)
         self._history.prune()
@@ -323,7 +324,7 @@ class _SeasonalHistory:
             self._zeros = np.where(known, zeros, self._zeros)
         lanes = np.flatnonzero(known)
         newest = (self._first[lanes] + self._held[lanes]) % len(self._counts)
-        self._counts[newest, lanes] = np.minimum(counts[lanes], _LARGEST)
+        self._counts[newest, lanes] = counts[lanes]
         self._held[lanes] += 1
         self._drawn_from[lanes[self._drawn_from[lanes] != initial_values(self._held[lanes], self._period)]] = _NONE
         smoothed = lanes[self._drawn_from[lanes] != _NONE]

@@ -120,6 +120,7 @@ class Reference:
         pytest.param(linear(60.0), [1, 2, 3, 4], 8, id="four syncs ahead"),
         pytest.param(linear(15.0), [9, 9, 9, 1, 2, 3, 4, 5, 6, 7], 8, id="seven counts and not one more"),
         pytest.param(linear(15.0, size=1), [9, 1, 2], 3, id="a history of one, and the newest"),
+        pytest.param(linear(1e15), [1, 2, 3, 4], 2**31 - 1, id="no more than a replica count can be"),
         pytest.param(linear(60.0), [8, 7, 6, 5], 5, id="a fall is no reason to go below the count"),
         pytest.param(linear(), [5] * 7, 5, id="a steady count is not rounded up"),
         pytest.param(linear(15.0), [2, None, None, 8], 10, id="syncs without metrics leave a gap in time: 2 a sync"),
@@ -187,6 +188,28 @@ def test_a_zero_silences_a_multiplicative_model_as_it_does_in_phpa(zeros: set[in
     slow = Reference(model)
     counts = [0 if tick in zeros else 5 + tick % 6 for tick in range(100)]
     assert aims(autoscalers(model), counts) == [slow.sync(tick, count) for tick, count in enumerate(counts)]
+
+
+def test_a_zero_that_is_pruned_before_a_run_silences_nothing() -> None:
+    # The first run is the thirty-second sync; of 18 to 23 counts held, those of the first season are gone by then.
+    model = seasonal(parameter=0.2, stored=3, seasonal=MUL, per_sync_period=32)
+    slow = Reference(model)
+    counts = [0 if tick < 3 else 5 + tick % 6 for tick in range(100)]
+    expected = [slow.sync(tick, count) for tick, count in enumerate(counts)]
+    assert expected != counts
+    assert aims(autoscalers(model), counts) == expected
+
+
+def test_lanes_that_were_pruned_apart_are_smoothed_apart() -> None:
+    # The second lane misses a season. After sync 23 both hold three seasons, the first lane from a season later on.
+    one = np.array([0.3, 0.3])
+    phpas = autoscalers(HoltWinters(one, one, one, 6, 3), lanes=2)
+    slow = [Reference(seasonal(parameter=0.3, stored=3)) for _ in range(2)]
+    for tick in range(60):
+        known = np.array([True, tick not in range(6)])
+        counts = np.array([4 + tick % 6 + tick // 6, 20 - tick % 6])
+        expected = [slow[lane].sync(tick, int(counts[lane])) if known[lane] else int(counts[lane]) for lane in range(2)]
+        assert phpas.sync(tick, counts, known).tolist() == expected
 
 
 def test_the_highest_of_count_and_models_is_aimed_at() -> None:
