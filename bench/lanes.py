@@ -2,8 +2,9 @@
 
 Run: python -m bench.lanes [--lanes 1 100 1000 5000] [--workloads 500] [--ticks 400]
 
-- *HPA*, *KPA*: pods, autoscaler, queue and scores of all lanes together, over loads that move. A tick is 15 s; the KPA
-  decides every 2 s, so a tick of it is seven and a half steps.
+- *HPA*, *PHPA*, *KPA*: pods, autoscaler, queue and scores of all lanes together, over loads that move. A tick is 15 s;
+  the KPA decides every 2 s, so a tick of it is seven and a half steps. PHPA runs both of its models in every sync. Its
+  season is a quarter of an hour, so that every round holds one; what a season costs is in proportion to its length.
 - *Controller.tick*: the shipped controller with that many lanes as its workloads, over HPA lanes, observation of the
   simulated cluster included. The median is a tick without forecasts; the mean has its share of loading the past and
   of taking in forecasts every five minutes, from a forecaster that answers at once.
@@ -32,6 +33,8 @@ from scaler.replay.kpa_lanes import KpaLanes, sub_ticks
 from scaler.replay.lanes import Lane, Lanes, lanes_of
 from scaler.replay.ledger import Ledger
 from scaler.replay.metrics import Metrics
+from scaler.replay.phpa import HoltWinters, LinearRegression, PhpaConfig
+from scaler.replay.phpa_lanes import PhpaLanes
 from scaler.replay.physics import Physics
 from scaler.replay.ports import SimulatedTargets
 from scaler.replay.simulated_time import SimulatedExecutor
@@ -112,6 +115,22 @@ def _hpa(count: int, ticks: int) -> float:
     return _best(step, range(WARM_UP, WARM_UP + ticks))
 
 
+def _phpa(count: int, ticks: int) -> float:
+    lanes = _lanes(count, ticks)
+    target = lanes.capacity * np.linspace(0.5, 0.9, count)
+    models = (LinearRegression.example(count), HoltWinters.example(count, season=timedelta(minutes=15)))
+    config = PhpaConfig(target, lanes.max_replicas, models)
+    phpas, ledger = PhpaLanes(lanes, config, lanes.settled_pods(WARM_UP, target)), Ledger(lanes)
+    past, rng = range(WARM_UP - config.stored_syncs, WARM_UP), np.random.default_rng(0)
+    phpas.remember(past, (np.ceil(rng.uniform(20.0, 60.0, count)) for _ in past))
+
+    def step(tick: int) -> None:
+        phpas.advance(tick)
+        ledger.add(tick, phpas.pods.counts, phpas.pods.serving)
+
+    return _best(step, range(WARM_UP, WARM_UP + ticks))
+
+
 def _kpa(count: int, ticks: int) -> float:
     lanes, config = _lanes(count, ticks), KpaConfig()
     began = T0 + WARM_UP * TICK
@@ -161,7 +180,8 @@ def _rows(sizes: Sequence[int], workloads: int, ticks: int) -> Iterator[tuple[st
     """Give what, lanes, microseconds per lane and tick, and the ratio to plain arithmetic of the same size."""
     for count in sizes:
         plain = _arithmetic(count)
-        for name, seconds in (("plain arithmetic", plain), ("HPA", _hpa(count, ticks)), ("KPA", _kpa(count, ticks))):
+        policies = (("HPA", _hpa), ("PHPA", _phpa), ("KPA", _kpa))
+        for name, seconds in (("plain arithmetic", plain), *((name, run(count, ticks)) for name, run in policies)):
             yield name, count, seconds / count * 1e6, seconds / plain
     plain = _arithmetic(workloads)
     for name, seconds in zip(("median", "mean"), _controller(workloads, min(ticks, 200)), strict=True):

@@ -186,9 +186,23 @@ class HorizontalPodAutoscalers:
         Below `min_replicas` or above the maximum the bound is taken at once, before any metric is read. Without
         metrics nothing changes. Each array has shape (L,).
         """
+        desired, known = recommend(metrics, current_replicas, self.config)
+        return self.follow(tick, desired, known, current_replicas=current_replicas, min_replicas=min_replicas)
+
+    def follow(
+        self, tick: int, desired: IntArray, known: BoolArray, *, current_replicas: IntArray, min_replicas: IntArray
+    ) -> IntArray:
+        """Take recommendations through stabilization, rate limits and bounds, as `sync` does with its own.
+
+        Args:
+            tick: Now; none is left out.
+            desired: Recommended replicas. Shape (L,).
+            known: Where there is a recommendation; elsewhere nothing changes. Shape (L,).
+            current_replicas: Shape (L,).
+            min_replicas: Shape (L,).
+        """
         max_replicas = self.config.max_replicas
         lower = np.minimum(min_replicas, max_replicas)
-        desired, known = recommend(metrics, current_replicas, self.config)
         bounded = np.minimum(np.maximum(current_replicas, lower), max_replicas)
         read = known & (bounded == current_replicas)
         wanted = self._stabilize(tick, current_replicas, desired, read)

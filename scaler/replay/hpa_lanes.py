@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from scaler.domain import FloatArray
-from scaler.replay.demand import IntArray
-from scaler.replay.hpa import HorizontalPodAutoscalers, HpaConfig, PodMetrics
+from scaler.replay.hpa import HorizontalPodAutoscalers, HpaConfig
 from scaler.replay.lanes import Lanes
-from scaler.replay.metrics import WINDOW_TICKS
+from scaler.replay.metrics_api import MetricsApi
 from scaler.replay.pods import Pods
-
-_MANY = np.iinfo(np.int64).max
 
 
 class HpaLanes:
-    """Every lane's pods and HPA.
-
-    The metrics API knows of a pod what the load metric's window and delay allow for. A pod that was Ready through the
-    whole window counts. One that became Ready within it has a metric that does not count yet, and is unready to the
-    HPA like one that still starts (its CPU initialization period is taken to last that long); one that became Ready
-    later has no metric and is missing.
+    """Every lane's pods and HPA, which sees the pods through the metrics API.
 
     Attributes:
         floor: The HPAs' `minReplicas`, to be set between two ticks. Shape (L,).
@@ -33,52 +22,13 @@ class HpaLanes:
         self.pods = pods
         self.floor = lanes.min_replicas.copy()
         self._hpas = HorizontalPodAutoscalers(config)
-        ends = lanes.metrics.ends
-        oldest = int((np.arange(len(ends)) - ends).max()) + WINDOW_TICKS
-        self._ready = np.tile(pods.ready, (oldest, 1))  # rows by tick modulo the height
-        # Of the newest window: where it ends, the metric, and the pods ready since its begin and since its end.
-        self._end = -1
-        self._usage: FloatArray = np.full(len(lanes), np.nan)
-        self._throughout: IntArray = pods.ready.copy()
-        self._since: IntArray = pods.ready.copy()
+        self._api = MetricsApi(lanes, pods)
 
     def advance(self, tick: int) -> None:
         """Let pods become ready and each HPA sync once, with its floor as it stands."""
         self.pods.advance(tick)
-        current = self.pods.ordered
         replicas = self._hpas.sync(
-            tick, current_replicas=current, min_replicas=self.floor, metrics=self._pod_metrics(tick, current)
+            tick, current_replicas=self.pods.ordered, min_replicas=self.floor, metrics=self._api.read(tick)
         )
         self.pods.scale(tick, replicas)
-        self._ready[tick % len(self._ready)] = self.pods.ready
-
-    def _pod_metrics(self, tick: int, current: IntArray) -> PodMetrics:
-        end = int(self.lanes.metrics.ends[tick])
-        if end != self._end:
-            self._look_back(tick, end)
-        else:
-            newest = self._ready[(tick - 1) % len(self._ready)]
-            np.minimum(self._throughout, newest, out=self._throughout)
-            np.minimum(self._since, newest, out=self._since)
-        ready = self.pods.ready  # the newest tick may have made more ready, and the one before taken some away
-        measured, sampled = np.minimum(self._throughout, ready), np.minimum(self._since, ready)
-        return PodMetrics(
-            usage_per_pod=self._usage,
-            measured=measured,
-            unready=current - ready + sampled - measured,
-            missing=ready - sampled,
-        )
-
-    def _look_back(self, tick: int, end: int) -> None:
-        """Read a window that is new: load over the pods that carried it, and who was ready since."""
-        begin = max(end - WINDOW_TICKS, 0)
-        ready = self._ready[np.arange(begin, tick) % len(self._ready)]  # (ticks, L)
-        self._end = end
-        self._throughout = ready.min(axis=0, initial=_MANY)
-        self._since = ready[end - begin :].min(axis=0, initial=_MANY)
-        if end == begin:
-            self._usage = np.full(len(self.lanes), np.nan)
-            return
-        carriers = ready[: end - begin].sum(axis=0) / (end - begin)
-        usage = np.divide(self.lanes.sampled(tick), carriers, out=np.full(len(self.lanes), np.nan), where=carriers > 0)
-        self._usage = usage * self.lanes.pod_noise(end, carriers)
+        self._api.close(tick)

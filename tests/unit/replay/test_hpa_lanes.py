@@ -60,7 +60,7 @@ def test_a_pod_that_came_and_went_since_the_window_is_not_taken_for_one_that_sta
     assert hpas.pods.ordered.tolist() == [4]  # to the HPA all is well: the window saw ten pods at their target
     hpas.pods.scale(21, np.array([10]))
     hpas.pods.advance(22)
-    seen = hpas._pod_metrics(22, hpas.pods.ordered)
+    seen = hpas._api.read(22)
     assert (seen.measured.tolist(), seen.unready.tolist(), seen.missing.tolist()) == ([4], [0], [6])
 
 
@@ -70,7 +70,7 @@ def test_pods_are_told_apart_by_what_the_metrics_can_say_of_them() -> None:
         hpas.floor[:] = {16: 5, 20: 9, 23: 10}.get(tick, hpas.floor[0])
         hpas.advance(tick)
     hpas.pods.advance(24)
-    seen = hpas._pod_metrics(24, hpas.pods.ordered)
+    seen = hpas._api.read(24)
     # The newest window lasts from tick 16 to 20. Two pods were ready all the while, three became so at tick 18, four
     # at tick 22, and one still starts.
     assert (seen.measured.tolist(), seen.unready.tolist(), seen.missing.tolist()) == ([2], [4], [4])
