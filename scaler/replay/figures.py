@@ -37,7 +37,7 @@ def timeline(result: ReplayResult) -> go.Figure:
     _add_load(figure, result)
     _add_pods(figure, result)
     _add_shortages(figure, result)
-    _style(figure, height=836)
+    style(figure, height=836)
     figure.update_layout(
         hovermode="x unified",
         hoversubplots="axis",
@@ -79,7 +79,7 @@ def cost_against_misses(result: ReplayResult) -> go.Figure:
             marker={"size": 16, "color": COLOURS[policy]},
             hovertemplate="%{x:.2f} x the oracle's pod-hours<br>short %{y:.2f} % of the time<extra></extra>",
         )
-    _style(figure, height=320)
+    style(figure, height=320)
     highest = max(run.scores.under_time for run in result.runs.values()) * 100
     widest = max(result.pod_hours_over_oracle(policy) for policy in result.runs)
     figure.update_layout(showlegend=False, margin={"l": 64, "r": 16, "t": 16, "b": 56})
@@ -242,7 +242,8 @@ def _add_shortages(figure: go.Figure, result: ReplayResult) -> None:
         )
 
 
-def _style(figure: go.Figure, *, height: int) -> None:
+def style(figure: go.Figure, *, height: int) -> None:
+    """Give a figure the look of our pages; `height` is in pixels."""
     figure.update_layout(
         height=height,
         template="plotly_white",

@@ -28,7 +28,7 @@ class KpaConfig:
     """Knative's `config-autoscaler`, and what a revision's annotations may change; the defaults are Knative's.
 
     Attributes:
-        target_utilization: Share of a pod's target that is aimed at.
+        target_utilization: Share of a pod's target that is aimed at; of all lanes, or of each. Shape (L,).
         stable_window: Time that the usual average covers, and that a panic lasts at least.
         panic_window_ratio: The panic average's time, as a share of the stable window.
         panic_threshold_ratio: Pods that the panic average asks for, as a ratio to those ready, that start a panic.
@@ -38,7 +38,7 @@ class KpaConfig:
         activation_scale: Least pods while there is any demand.
     """
 
-    target_utilization: float = 0.7
+    target_utilization: FloatArray | float = 0.7
     stable_window: timedelta = timedelta(seconds=60)
     panic_window_ratio: float = 0.1
     panic_threshold_ratio: float = 2.0

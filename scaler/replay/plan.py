@@ -72,33 +72,33 @@ def plan_replay(trace: Trace, length: timedelta) -> ReplayPlan:
     if trace.step > MAX_STEP:
         raise TraceError(f"{trace.name}: step must be at most {MAX_STEP.total_seconds():g} s, got {trace.step}")
     notes = []
-    averaged = _averaged(trace)
-    if averaged is not trace:
-        notes.append(f"Averaged from {trace.step.total_seconds():g} s to {averaged.step.total_seconds():g} s.")
-    available = averaged.end - averaged.start - HISTORY
+    shown = averaged(trace)
+    if shown is not trace:
+        notes.append(f"Averaged from {trace.step.total_seconds():g} s to {shown.step.total_seconds():g} s.")
+    available = shown.end - shown.start - HISTORY
     if available < MIN_WINDOW:
         parts = f"{in_days(HISTORY)} of history and {in_days(MIN_WINDOW)} to replay"
         needed = f"{in_days(HISTORY + MIN_WINDOW)} are needed: {parts}"
-        raise TraceError(f"{trace.name}: {in_days(averaged.end - averaged.start)} of load; at least {needed}")
+        raise TraceError(f"{trace.name}: {in_days(shown.end - shown.start)} of load; at least {needed}")
     if available < length:
         notes.append(f"The trace allows for {in_days(available)} after a day of history, instead of {in_days(length)}.")
-    steps = min(length, available) // averaged.step
-    window = averaged.values[-steps:]
+    steps = min(length, available) // shown.step
+    window = shown.values[-steps:]
     missing = int(np.isnan(window).sum())
     if missing == steps:
-        raise TraceError(f"{trace.name}: no value is known in the last {in_days(steps * averaged.step)}")
+        raise TraceError(f"{trace.name}: no value is known in the last {in_days(steps * shown.step)}")
     if missing:
         notes.append(
             f"{missing} of {steps} values are missing: no metrics in that time, and it is left out of every score."
         )
     if not trace.has_clock:
         notes.append("The trace has no time of day; days count from its start, and the model gets no calendar.")
-    return ReplayPlan(trace=averaged, window_start=averaged.end - steps * averaged.step, notes=tuple(notes))
+    return ReplayPlan(trace=shown, window_start=shown.end - steps * shown.step, notes=tuple(notes))
 
 
-def _averaged(trace: Trace) -> Trace:
-    """Average a trace that is finer than the step shown, by a whole multiple."""
+def averaged(trace: Trace) -> Trace:
+    """Average a trace that is finer than the step shown, by a whole multiple; any other is itself."""
     if trace.step >= SHOWN_STEP:
         return trace
     group = max(SHOWN_STEP // trace.step, -(-TICK // trace.step))
-    return resample(trace, group * trace.step)
+    return resample(trace, group * trace.step) if group > 1 else trace

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import base64
 import html
-import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from importlib import resources
 from itertools import pairwise
-from string import Template
 from typing import Any, Final
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from scaler.domain import Decision
 from scaler.replay import figures
 from scaler.replay.moments import Moment, moments
+from scaler.replay.page import asset, bullets, card, facts, figure_json, fill, percent, row, table
 from scaler.replay.result import POLICY_NAMES, IssuedForecast, Policy, ReplayResult
 from scaler.replay.scores import Scores
 from scaler.replay.summary import fallback_warning, in_days, short_time, time_label, verdict
@@ -38,13 +35,13 @@ def render(result: ReplayResult, *, command: str) -> str:
         result: What happened.
         command: How to repeat it, as typed.
     """
-    assets = resources.files("scaler.replay").joinpath("assets")
     warning = fallback_warning(result)
-    return Template(assets.joinpath("report.html").read_text(encoding="utf-8")).substitute(
-        css=assets.joinpath("report.css").read_text(encoding="utf-8"),
-        script=assets.joinpath("report.js").read_text(encoding="utf-8"),
-        plotly=str(get_plotlyjs()),
-        data=_for_script(_data(result)),
+    package = "scaler.replay"
+    return fill(
+        asset(package, "report.html"),
+        css=asset(package, "report.css"),
+        script=asset(package, "report.js"),
+        data=_data(result),
         series=html.escape(result.series),
         span=html.escape(_span(result)),
         warnings=f'<p class="warning">{html.escape(warning)}</p>' if warning else "",
@@ -55,14 +52,9 @@ def render(result: ReplayResult, *, command: str) -> str:
         better_count=_count_note(result, Policy.HPA, Policy.AI_HPA),
         worse_count=_count_note(result, Policy.AI_HPA, Policy.HPA),
         settings=_settings(result),
-        preprocessing=_list([*result.preprocessing, *_simulation_notes(result)]),
+        preprocessing=bullets([*result.preprocessing, *_simulation_notes(result)]),
         command=html.escape(command),
     )
-
-
-def _for_script(data: object) -> str:
-    """Serialize for a script element, which any `</script>` in a name would end."""
-    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _data(result: ReplayResult) -> dict[str, Any]:
@@ -73,15 +65,11 @@ def _data(result: ReplayResult) -> dict[str, Any]:
         "has_clock": result.has_clock,
         "start": figures.milliseconds(result.start),
         "end": figures.milliseconds(result.start + result.duration),
-        "timeline": _figure_json(timeline),
-        "cost": _figure_json(figures.cost_against_misses(result)),
+        "timeline": figure_json(timeline),
+        "cost": figure_json(figures.cost_against_misses(result)),
         "fans": _fans(result.forecasts, _first_single_fan(timeline)),
         **{kind: [_moment(result, moment) for moment in listed] for kind, listed in found.items()},
     }
-
-
-def _figure_json(figure: Any) -> Any:
-    return json.loads(figure.to_json())
 
 
 def _first_single_fan(timeline: go.Figure) -> int:
@@ -161,18 +149,14 @@ def _chain(decision: Decision) -> Iterable[tuple[str, str]]:
 def _cards(result: ReplayResult) -> str:
     shown: dict[str, Callable[[Scores], str]] = {
         "Time short of pods": lambda scores: short_time(scores.short_time),
-        "Late or dropped requests": lambda scores: _share(scores.late_requests),
+        "Late or dropped requests": lambda scores: percent(scores.late_requests),
         "Pod-hours": lambda scores: f"{scores.pod_hours:,.0f}",
         "Scale actions": lambda scores: f"{scores.scale_actions:,}",
     }
-    cards = []
-    for title, value_of in shown.items():
-        rows = "".join(
-            f'<dt class="{policy}">{POLICY_NAMES[policy]}</dt><dd class="{policy}">{value_of(run.scores)}</dd>'
-            for policy, run in result.runs.items()
-        )
-        cards.append(f'<div class="card"><h3>{title}</h3><dl>{rows}</dl></div>')
-    return "\n".join(cards)
+    return "\n".join(
+        card(title, [(policy, POLICY_NAMES[policy], value_of(run.scores)) for policy, run in result.runs.items()])
+        for title, value_of in shown.items()
+    )
 
 
 def _scores(result: ReplayResult) -> str:
@@ -192,25 +176,23 @@ def _scores(result: ReplayResult) -> str:
     for policy, run in result.runs.items():
         scores = run.scores
         cells = (
-            _share(scores.under_time),
-            _share(scores.under_volume),
-            _share(scores.late_requests),
-            _share(scores.dropped_requests),
+            percent(scores.under_time),
+            percent(scores.under_volume),
+            percent(scores.late_requests),
+            percent(scores.dropped_requests),
             f"{scores.pod_hours:,.0f}",
             f"{result.pod_hours_over_oracle(policy):.2f}",
             f"{scores.over_volume:.0%}",
             f"{scores.scale_actions:,}",
             f"{scores.reversals:,}",
         )
-        name = f'<td class="name {policy}">{POLICY_NAMES[policy]}</td>'
-        rows.append(f"<tr>{name}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
-    header = "".join(f"<th>{cell}</th>" for cell in head)
-    return f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        rows.append(row(POLICY_NAMES[policy], cells, kind=policy))
+    return table(head, rows)
 
 
 def _settings(result: ReplayResult) -> str:
     settings, start_up, physics = result.settings, result.settings.start_up, result.settings.physics
-    rows = {
+    told = {
         "capacity of one pod": f"{settings.capacity:.4g} of the load's unit",
         "bounds": f"{settings.min_replicas} to {settings.max_replicas} pods",
         "HPA target": f"{settings.hpa_target_ratio:.0%} of capacity, 15 s sync, Kubernetes defaults otherwise",
@@ -237,8 +219,7 @@ def _settings(result: ReplayResult) -> str:
             f"{share:.1%} {source}" for source, share in result.forecast_sources().items()
         ),
     }
-    body = "".join(f"<tr><td>{name}</td><td>{html.escape(value)}</td></tr>" for name, value in rows.items())
-    return f'<table class="settings"><tbody>{body}</tbody></table>'
+    return facts(told)
 
 
 def _simulation_notes(result: ReplayResult) -> tuple[str, ...]:
@@ -250,10 +231,6 @@ def _simulation_notes(result: ReplayResult) -> tuple[str, ...]:
         "and nothing learned.",
         f"{result.runs[Policy.HPA].scores.scored_hours:,.1f} hours are scored.",
     )
-
-
-def _list(sentences: Iterable[str]) -> str:
-    return f"<ul>{''.join(f'<li>{html.escape(sentence)}</li>' for sentence in sentences)}</ul>"
 
 
 def _span(result: ReplayResult) -> str:
@@ -275,12 +252,6 @@ def _count_note(result: ReplayResult, short: Policy, covered: Policy) -> str:
     missing = result.needed - result.runs[short].ready
     only = (missing > 0) & (result.runs[covered].ready >= result.needed)
     return f"{short_time(timedelta(seconds=15 * int(only.sum())))} in all"
-
-
-def _share(ratio: float) -> str:
-    if 0 < ratio < 0.00001:
-        return "&lt; 0.001%"
-    return "0" if ratio == 0 else f"{ratio:.3%}" if ratio < 0.001 else f"{ratio:.2%}"
 
 
 def _pods(count: int) -> str:

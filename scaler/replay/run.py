@@ -10,7 +10,7 @@ import numpy as np
 
 from scaler.controller import Controller, ControllerConfig, Forecaster
 from scaler.domain import Decision, FloatArray, Mode, Target, TargetKey
-from scaler.replay.demand import TICK, Demand, demand_from, pods_needed
+from scaler.replay.demand import TICK, demand_from, pods_needed
 from scaler.replay.hpa import DEFAULT_SCALE_DOWN, HpaConfig
 from scaler.replay.hpa_lanes import HpaLanes
 from scaler.replay.lanes import Lane, Lanes, lanes_of
@@ -18,6 +18,7 @@ from scaler.replay.ledger import Ledger
 from scaler.replay.metrics import Metrics
 from scaler.replay.oracle import clairvoyant, paid_for
 from scaler.replay.plan import ReplayPlan
+from scaler.replay.play import play
 from scaler.replay.pods import PodCounts
 from scaler.replay.ports import SimulatedTargets
 from scaler.replay.result import Policy, PolicyRun, ReplayResult, ReplaySettings
@@ -104,7 +105,7 @@ def replay(
     stage = _Stage(Metrics([demand], physics.metric_delay), plan, settings)
     recorder = _Decisions()
     recording = RecordingForecaster(forecaster, SimulatedExecutor(plan.window_start, settings.forecast_latency))
-    fitted = _for_step(config if config is not None else ControllerConfig(), demand, physics.metric_delay)
+    fitted = fitted_to(config if config is not None else ControllerConfig(), demand.step, physics.metric_delay)
     hpa_run, ai_hpa_run = _over_hpa(stage, recording, recorder, config=fitted, progress=progress)
     return ReplayResult(
         series=trace.name,
@@ -121,10 +122,10 @@ def replay(
     )
 
 
-def _for_step(config: ControllerConfig, demand: Demand, metric_delay: timedelta) -> ControllerConfig:
+def fitted_to(config: ControllerConfig, step: timedelta, metric_delay: timedelta) -> ControllerConfig:
     """Tell the controller how old a newest sample usually is, as one would for a pipeline with this step."""
-    age = demand.step + metric_delay
-    freshness = max(config.policy.metric_freshness, age + demand.step)
+    age = step + metric_delay
+    freshness = max(config.policy.metric_freshness, age + step)
     return replace(
         config,
         metric_delay=max(config.metric_delay, age),
@@ -155,20 +156,20 @@ def _over_hpa(
         executor=forecaster.executor,
         config=config,
     )
-    ledger = Ledger(lanes)
-    ready, ordered = (np.zeros((len(window), len(lanes)), dtype=np.int64) for _ in range(2))
-    for row, tick in enumerate(window):
+
+    def before(tick: int) -> None:
         now = stage.metrics.clock.time_of(tick)
-        if not row % (PROGRESS_PERIOD // TICK):
+        if not (tick - window.start) % (PROGRESS_PERIOD // TICK):
             progress(now)
         forecaster.executor.advance(now)
-        hpas.advance(tick)  # before the controller: a raised floor waits for the HPA's next sync
-        counts = pods.counts
-        ledger.add(tick, counts, pods.serving)
-        ready[row], ordered[row] = counts.ready, counts.ordered
-        controller.tick(now)
-    scores = ledger.scores()
-    hpa, ai_hpa = (PolicyRun(ready[:, lane], ordered[:, lane], scores[lane]) for lane in (_HPA, _AI_HPA))
+
+    def after(tick: int) -> None:
+        controller.tick(stage.metrics.clock.time_of(tick))
+
+    played = play(hpas, window, before=before, after=after, watched=range(len(lanes)))
+    hpa, ai_hpa = (
+        PolicyRun(played.ready[:, lane], played.ordered[:, lane], played.scores[lane]) for lane in (_HPA, _AI_HPA)
+    )
     return hpa, ai_hpa
 
 

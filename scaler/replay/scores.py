@@ -17,7 +17,7 @@ REVERSAL_WINDOW = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One policy over one window; shares are fractions from 0 to 1.
+    """One policy over one window, or the mean over several seeds; shares are fractions from 0 to 1.
 
     Attributes:
         under_time, over_time: Share of time with fewer, with more ready pods than needed.
@@ -25,7 +25,7 @@ class Scores:
         late_requests: Share of requests that waited or were dropped.
         dropped_requests: Share of requests that were dropped.
         pod_hours: Hours of all pods that cost: ready, starting and terminating ones.
-        scale_actions: Changes of the ordered pods.
+        scale_actions: Changes of the ordered pods; a fraction only in a mean.
         reversals: Scale-ups whose next action is a scale-down within ten minutes.
         scored_hours: Time that the scores stand on; what the trace does not know is left out.
     """
@@ -37,8 +37,8 @@ class Scores:
     late_requests: float
     dropped_requests: float
     pod_hours: float
-    scale_actions: int
-    reversals: int
+    scale_actions: float
+    reversals: float
     scored_hours: float
 
     @property

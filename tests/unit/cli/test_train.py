@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from typer.testing import CliRunner, Result
 
-from scaler.cli import app, train
+from scaler.cli import app, past_load, train
 
 RUNNER = CliRunner()
 NOW = datetime(2026, 1, 20, 12, 34, 56, tzinfo=UTC)
@@ -36,7 +36,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
 
     monkeypatch.setattr(os, "execv", execv)
     monkeypatch.setattr(train, "NEEDED", ("sys",))
-    monkeypatch.setattr(train, "now", lambda: NOW)
+    monkeypatch.setattr(past_load, "now", lambda: NOW)
     monkeypatch.chdir(tmp_path)
     return lines
 

@@ -7,8 +7,8 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from scaler.domain import ForecastFailure
-from scaler.replay import report
 from scaler.replay.figures import changes, fan_ahead, shown_load
+from scaler.replay.page import for_script
 from scaler.replay.report import render
 from scaler.replay.result import Policy, ReplayResult
 from scaler.replay.scores import Scores
@@ -51,7 +51,7 @@ def test_names_and_commands_are_escaped(own: str) -> None:
 
 
 def test_no_text_can_end_the_data_element() -> None:
-    packed = report._for_script({"name": "</script><script>alert(1)"})
+    packed = for_script({"name": "</script><script>alert(1)"})
     assert "<" not in packed
     assert json.loads(packed) == {"name": "</script><script>alert(1)"}
 
@@ -123,7 +123,7 @@ def test_stepwise_lines_keep_each_change() -> None:
 
 def scored(result: ReplayResult, policy: Policy, **change: float) -> ReplayResult:
     run = result.runs[policy]
-    scores: Scores = replace(run.scores, **change)  # type: ignore[arg-type] # only shares and hours are changed
+    scores: Scores = replace(run.scores, **change)
     return replace(result, runs={**result.runs, policy: replace(run, scores=scores)})
 
 
