@@ -134,6 +134,11 @@ evaluation: install ## score the shipped weights, and the trees in out/compare, 
 	  $(if $(wildcard out/compare/lightgbm),--boosting out/compare/lightgbm)
 	$(BIN)/python -m bench.calibration --csv $(TRACES)/dev --json docs/calibration.json
 
+.PHONY: closed-loop
+closed-loop: install ## every policy over TRACES/dev, into out/closed-loop, then docs/benchmark.md; hours, resumes
+	$(BIN)/python -m bench.closed_loop --csv $(TRACES)/dev/*.csv.gz --out out/closed-loop
+	$(BIN)/python -m bench.closed_loop --from out/closed-loop --json docs/closed-loop.json
+
 .PHONY: bench
 bench: install-train ## benchmarks, as ratios inside one run
 	$(TRAIN_BIN)/python -m bench.serving --json docs/bench-serving.json

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from scaler.cli.backtest import backtest_app
 from scaler.cli.check import check_command
 from scaler.cli.demo import demo_command
 from scaler.cli.explain import explain_command
@@ -39,6 +40,7 @@ for _name, _command, _panel in (
     ("train", train_command, _OFFLINE),
 ):
     app.command(_name, rich_help_panel=_panel)(_command)
+app.add_typer(backtest_app, name="backtest", rich_help_panel=_OFFLINE)
 
 
 @app.callback()

@@ -26,16 +26,20 @@ def to_markdown(application: typer.Typer) -> str:
         "cannot be used, and 3 where the cluster cannot be reached or does not let it.",
     ]
     for command in sorted(commands, key=lambda c: c.name or ""):
-        if isinstance(command, TyperCommand):
-            lines += _command(command)
+        if isinstance(command, TyperCommand | TyperGroup):
+            lines += _command(command, command.name or "")
+        if isinstance(command, TyperGroup):
+            for part in command.commands.values():
+                if isinstance(part, TyperCommand):
+                    lines += _command(part, f"{command.name} {part.name}")
     return "\n".join(lines) + "\n"
 
 
-def _command(command: TyperCommand) -> Iterator[str]:
+def _command(command: TyperCommand | TyperGroup, name: str) -> Iterator[str]:
     arguments = [p for p in command.params if isinstance(p, TyperArgument)]
     options = [p for p in command.params if isinstance(p, TyperOption) and not p.hidden and p.name != "help"]
     named = "".join(f" {a.metavar or (a.name or '').upper()}" for a in arguments)
-    yield from ("", f"## `ai-hpa {command.name}{named}`", "", inspect.cleandoc(command.help or ""))
+    yield from ("", f"## `ai-hpa {name}{named}`", "", inspect.cleandoc(command.help or ""))
     if arguments:
         yield ""
         yield from (f"`{a.metavar or (a.name or '').upper()}`: {a.help or ''}" for a in arguments)

@@ -29,7 +29,7 @@ TAIL_LINES: Final = 15
 
 
 class ModelServerFailed(ScalerError):
-    """The model server did not come up; the message ends with its last words."""
+    """The model server did not come up, or does not answer; the message says what it said last."""
 
 
 class _PortTaken(ModelServerFailed):

@@ -1,0 +1,286 @@
+"""A backtest in parts that run beside each other, each kept once it is done; however it is cut, it ends the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import queue
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from scaler.adapters.kserve_forecaster import KServeForecaster
+from scaler.backtest.case import BacktestSettings, Case, case_of
+from scaler.backtest.result import SeriesResult, from_json, to_json
+from scaler.backtest.run import STAGES, backtest
+from scaler.backtest.simulate import Ours
+from scaler.backtest.verdict import Answer, Verdict
+from scaler.controller import ControllerConfig, Forecaster
+from scaler.domain import Forecast, ForecastRequest, ForecastUnavailable, TargetKey
+from scaler.replay.impatient import ImpatientForecaster
+from scaler.replay.model_server import ModelServerFailed
+from scaler.replay.run import fitted_to
+from scaler.replay.traces import Trace
+
+CALL_DEADLINE: Final = timedelta(
+    seconds=30
+)  # the server is on this machine, and may have two callers with many windows
+MAX_FAILED_RATIO: Final = 0.001  # a hiccup is what a cluster has too
+MOST_CASES: Final = 10  # of a part: more at once cost less each, and a part that is cut off is lost whole
+_POLL_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Which of several machines this is.
+
+    Attributes:
+        number: From 1 to `of`.
+    """
+
+    number: int = 1
+    of: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse a machine that does not exist."""
+        if not 1 <= self.number <= self.of:
+            raise ValueError(f"a shard is I/N with 1 <= I <= N, got {self.number}/{self.of}")
+
+    def takes(self, place: int) -> bool:
+        """Whether the series at this place is for this machine."""
+        return place % self.of == self.number - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Cases of one shape that are simulated together, and where what comes of them is kept."""
+
+    places: tuple[int, ...]
+    cases: tuple[Case, ...]
+    settings: BacktestSettings
+    config: ControllerConfig
+    endpoint: str
+
+    def digest(self) -> str:
+        """Tell it from every other part: by its load, its settings and the model that is asked."""
+        parts = [repr(self.settings), repr(self.config)]
+        for case in self.cases:
+            parts += [
+                case.name,
+                repr(case.shape),
+                repr((case.start, case.capacity, case.min_replicas, case.max_replicas)),
+            ]
+            parts.append(hashlib.sha256(case.values.tobytes()).hexdigest())
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def run_all(  # noqa: PLR0913 - who is asked, what is run and how much of it is here
+    traces: Sequence[Trace],
+    settings: BacktestSettings,
+    config: ControllerConfig,
+    endpoint: str,
+    *,
+    shard: Shard = Shard(),
+    keep: Path,
+    workers: int | None = None,
+    progress: Callable[[str, float], None] = lambda what, share: None,
+) -> list[SeriesResult]:
+    """Backtest every series of this shard.
+
+    Args:
+        traces: All of them, in the order that all machines have.
+        settings: Everything besides a trace.
+        config: Of the controller, as shipped or as the user sets it.
+        endpoint: Base URL of a model server.
+        shard: Which series are ours.
+        keep: Folder for the parts that are done; a run that was cut off goes on from there.
+        workers: Processes; None is one for each core.
+        progress: Told what is going on and the share that is done.
+
+    Returns:
+        A result for each series of the shard, in order.
+
+    Raises:
+        ScalerError: A part failed.
+    """
+    results: dict[int, SeriesResult] = {}
+    cases: dict[int, Case] = {}
+    for place, trace in enumerate(traces):
+        if not shard.takes(place):
+            continue
+        made = case_of(trace, settings)
+        if isinstance(made, Case):
+            cases[place] = made
+        else:
+            results[place] = _without_policies(trace, made)
+    workers = workers if workers is not None else os.cpu_count() or 1
+    tuned = replace(config, forecast_cycle=replace(config.forecast_cycle, forecast_period=settings.forecast_period))
+    parts = list(_parts(cases, settings, tuned, endpoint, workers))
+    keep.mkdir(parents=True, exist_ok=True)
+    for part, found in _done(parts, keep, workers, progress):
+        results.update(zip(part.places, found, strict=True))
+    return [results[place] for place in sorted(results)]
+
+
+def describe(settings: BacktestSettings, traces: Iterable[str]) -> dict[str, Any]:
+    """Give settings as JSON, with what they were applied to."""
+    physics, start_up = settings.physics, settings.start_up
+    return {
+        "sources": list(traces),
+        "start_seconds": start_up.median.total_seconds(),
+        "start_spread_ratio": start_up.spread_ratio,
+        "cache_miss_ratio": start_up.cache_miss_ratio,
+        "cache_miss_factor": start_up.cache_miss_factor,
+        "hpa_target": settings.hpa_target,
+        "miss_budget_ratio": settings.miss_budget_ratio,
+        "seeds": list(settings.seeds),
+        "pods_at_p99": settings.pods_at_p99,
+        "capacity": settings.capacity,
+        "min_replicas": settings.min_replicas,
+        "max_replicas": settings.max_replicas,
+        "forecast_period_seconds": settings.forecast_period.total_seconds(),
+        "forecast_latency_seconds": settings.forecast_latency.total_seconds(),
+        **{name: _plain(value) for name, value in asdict(physics).items()},
+    }
+
+
+def _plain(value: object) -> object:
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def _without_policies(trace: Trace, why: str) -> SeriesResult:
+    return SeriesResult(
+        name=trace.name,
+        start="",
+        days=0.0,
+        decided_days=0.0,
+        capacity=0.0,
+        min_replicas=0,
+        max_replicas=0,
+        needed_pod_hours=0.0,
+        policies={},
+        verdict=Verdict(Answer.NOT_ENOUGH_HISTORY, why),
+        worst_hours={},
+    )
+
+
+def _parts(
+    cases: Mapping[int, Case], settings: BacktestSettings, config: ControllerConfig, endpoint: str, workers: int
+) -> Iterator[Part]:
+    """Put cases of one shape together, in parts small enough for every process to get one."""
+    shapes: dict[tuple[timedelta, ...], list[int]] = {}
+    for place, case in cases.items():
+        shapes.setdefault(case.shape, []).append(place)
+    for places in shapes.values():
+        count = max(-(-len(places) // MOST_CASES), min(workers, len(places)))
+        for first in range(count):
+            own = tuple(places[first::count])
+            step = cases[own[0]].step
+            fitted = fitted_to(config, step, settings.physics.metric_delay)
+            yield Part(own, tuple(cases[place] for place in own), settings, fitted, endpoint)
+
+
+def _done(
+    parts: Sequence[Part], keep: Path, workers: int, progress: Callable[[str, float], None]
+) -> Iterator[tuple[Part, list[SeriesResult]]]:
+    """Give each part with what came of it, those that were kept first."""
+    total = sum(len(part.cases) for part in parts) * len(STAGES)
+    done = 0.0
+    waiting = []
+    for part in parts:
+        kept = _kept(keep / f"{part.digest()}.json")
+        if kept is None:
+            waiting.append(part)
+            continue
+        done += len(part.cases) * len(STAGES)
+        yield part, kept
+    if not waiting:
+        return
+    _check(waiting[0].endpoint)
+    # Spawned, because the parent has threads; each process has a forecaster of its own.
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(min(workers, len(waiting)), mp_context=context) as pool:
+        told: queue.Queue[tuple[str, int]] = manager.Queue()
+        running: dict[Future[list[SeriesResult]], Part] = {pool.submit(_run, part, told): part for part in waiting}
+        progress("the first part has begun", done / total)
+        while running:
+            over, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+            while not told.empty():
+                stage, count = told.get()
+                done += count
+                progress(f"{stage} of {count} series", done / total)
+            for future in over:
+                part = running.pop(future)
+                found = future.result()
+                _keep(keep / f"{part.digest()}.json", found)
+                yield part, found
+
+
+def _check(endpoint: str) -> None:
+    """Find out at once whether there is a model, and not after the minutes until it is asked."""
+    try:
+        with KServeForecaster(endpoint, deadline=CALL_DEADLINE) as forecaster:
+            forecaster.check_metadata()
+    except ForecastUnavailable as error:
+        raise ModelServerFailed(f"no forecaster at {endpoint}: {error}") from error
+
+
+@dataclass(slots=True)
+class _Counted:
+    """The `Forecaster` port over another one; counts what fails."""
+
+    forecaster: Forecaster
+    calls: int = 0
+    failures: list[ForecastUnavailable] = field(default_factory=list)
+
+    def forecast(self, requests: Sequence[ForecastRequest]) -> Mapping[TargetKey, Forecast]:
+        """Answer all requests together, or fail as the one behind does."""
+        self.calls += 1
+        try:
+            return self.forecaster.forecast(requests)
+        except ForecastUnavailable as error:
+            self.failures.append(error)
+            raise
+
+    def wake(self) -> timedelta:
+        """Wake the forecaster behind."""
+        return self.forecaster.wake()
+
+
+def _run(part: Part, told: queue.Queue[tuple[str, int]]) -> list[SeriesResult]:
+    """Run one part, in a process of its own.
+
+    Raises:
+        ModelServerFailed: The model gave too little: what came out would be said of AI-HPA without it.
+    """
+    with KServeForecaster(part.endpoint, deadline=CALL_DEADLINE) as forecaster:
+        counted = _Counted(ImpatientForecaster(forecaster))
+        found = backtest(
+            part.cases,
+            part.settings,
+            Ours(counted, part.config),
+            progress=lambda stage: told.put((stage, len(part.cases))),
+        )
+    if len(counted.failures) > MAX_FAILED_RATIO * counted.calls:
+        share = f"{len(counted.failures)} of {counted.calls} calls of the forecaster failed"
+        raise ModelServerFailed(f"{share}: {counted.failures[-1]}; what is done is kept, run the same command again")
+    return found
+
+
+def _keep(path: Path, found: Sequence[SeriesResult]) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(to_json(found, {})), encoding="utf-8")
+    part.replace(path)
+
+
+def _kept(path: Path) -> list[SeriesResult] | None:
+    """Read what an earlier run kept; None where there is nothing, or nothing whole."""
+    try:
+        return from_json(json.loads(path.read_text(encoding="utf-8")))[0]
+    except (OSError, ValueError):
+        return None

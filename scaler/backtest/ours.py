@@ -1,0 +1,121 @@
+"""AI-HPA in the simulation: the shipped controller over lanes of an HPA or a KPA, after a week in shadow mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from scaler.backtest.forecaster import SharedForecaster
+from scaler.controller import Controller, ControllerConfig, Forecaster, Memory
+from scaler.domain import Decision, Mode, Target, TargetKey
+from scaler.replay.demand import TICK
+from scaler.replay.lanes import Lanes
+from scaler.replay.play import Each, nothing
+from scaler.replay.ports import FlooredLanes, SimulatedTargets
+from scaler.replay.simulated_time import SimulatedExecutor
+
+SHADOW_DAY: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Memories:
+    """The MemoryStore of a simulation."""
+
+    kept: dict[TargetKey, Memory] = field(default_factory=dict)
+
+    def recall(self, key: TargetKey) -> Memory | None:
+        return self.kept.get(key)
+
+    def keep(self, key: TargetKey, memory: Memory) -> None:
+        self.kept[key] = memory
+
+
+@dataclass(frozen=True, slots=True)
+class _Unrecorded:
+    """A DecisionRecorder that keeps nothing."""
+
+    def record(self, decision: Decision) -> None:
+        """Nothing is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Floors:
+    """AI-HPA over some lanes; its controllers follow each other as leaders do, each with what the one before learned.
+
+    Attributes:
+        ahead: As `SharedForecaster` takes it.
+        config: Of the controller, for the metrics of these lanes.
+        latency: From asking for a forecast to having it, in simulated time.
+    """
+
+    simulated: FlooredLanes
+    targets: Mapping[int, Target]
+    forecaster: Forecaster
+    ahead: Sequence[timedelta]
+    config: ControllerConfig
+    latency: timedelta
+    _memories: _Memories = field(default_factory=_Memories)
+
+    def learn(self, start: datetime, end: datetime) -> None:
+        """Hold forecasts against what came, in shadow mode, with two ticks for each: it is asked for, and it is there.
+
+        What a week of shadow mode teaches is in the forecasts; all other ticks decide nothing.
+        """
+        before, after = self.hooks(Mode.SHADOW, start)
+        clock = self.simulated.lanes.metrics.clock
+        answered = max(-(-self.latency // TICK), 1) * TICK
+        now = start
+        while now + answered < end:
+            for at in (now, now + answered):
+                tick = clock.tick_of(at)
+                before(tick)
+                after(tick)
+            now += self.config.forecast_cycle.forecast_period
+
+    def hooks(self, mode: Mode, start: datetime) -> tuple[Each, Each]:
+        """Begin to lead at a time; gives what `play` calls before and after each tick."""
+        if not self.targets:
+            return nothing, nothing
+        clock, executor = self.simulated.lanes.metrics.clock, SimulatedExecutor(start, self.latency)
+        simulated = SimulatedTargets(
+            self.simulated, {lane: replace(target, mode=mode) for lane, target in self.targets.items()}
+        )
+        controller = Controller(
+            targets=simulated,
+            metrics=simulated,
+            forecaster=SharedForecaster(self.forecaster, self._load_of(), self.ahead),
+            scale_target=simulated,
+            recorder=_Unrecorded(),
+            executor=executor,
+            config=self.config,
+            memory=self._memories,
+        )
+        return (
+            lambda tick: executor.advance(clock.time_of(tick)),
+            lambda tick: _tick(controller, clock.time_of(tick)),
+        )
+
+    def _load_of(self) -> Callable[[TargetKey], int]:
+        lanes = self.simulated.lanes.lanes
+        return {target.key: lanes[lane].load for lane, target in self.targets.items()}.__getitem__
+
+
+def _tick(controller: Controller, now: datetime) -> None:
+    controller.tick(now)
+
+
+def targets_of(lanes: Lanes, levels: Sequence[float | None]) -> dict[int, Target]:
+    """Name a target for each lane that has a level; lanes without one are left to their autoscaler."""
+    return {
+        number: Target(
+            key=TargetKey("backtest", "HorizontalPodAutoscaler", f"lane-{number}"),
+            min_replicas=lane.min_replicas,
+            max_replicas=lane.max_replicas,
+            capacity=lane.capacity,
+            miss_budget_ratio=1.0 - level,
+        )
+        for number, (lane, level) in enumerate(zip(lanes.lanes, levels, strict=True))
+        if level is not None
+    }

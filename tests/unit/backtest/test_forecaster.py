@@ -1,0 +1,135 @@
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaler.backtest.forecaster import SharedForecaster
+from scaler.domain import Forecast, ForecastFailure, ForecastRequest, ForecastUnavailable, Source, TargetKey
+from tests.unit.backtest.small import T0
+from tests.unit.replay.simulated import MINUTE
+
+AHEAD = (timedelta(days=5), timedelta(0), timedelta(days=-3))
+LOADS = 3
+
+
+def key(number: int) -> TargetKey:
+    return TargetKey("backtest", "Deployment", f"lane-{number}")
+
+
+def load_of(asked: TargetKey) -> int:
+    """Lane 7 meets load 1."""
+    return int(asked.name.removeprefix("lane-")) % LOADS
+
+
+def request(lane: int, *, minute: int = 0, step: timedelta = MINUTE) -> ForecastRequest:
+    return ForecastRequest(
+        key(lane), T0 + minute * MINUTE, step, np.full(8, float(load_of(key(lane)))), np.full((2, 38), np.nan)
+    )
+
+
+@dataclass(slots=True)
+class Asked:
+    """Answers with the load as it is, and keeps what it was asked; some loads it cannot answer."""
+
+    batches: list[list[ForecastRequest]] = field(default_factory=list)
+    mute: frozenset[float] = frozenset()
+    woken: int = 0
+
+    def forecast(self, requests: Sequence[ForecastRequest]) -> Mapping[TargetKey, Forecast]:
+        self.batches.append(list(requests))
+        return {asked.key: answer(asked) for asked in requests if asked.load[0] not in self.mute}
+
+    def wake(self) -> timedelta:
+        self.woken += 1
+        return timedelta(seconds=4)
+
+
+def answer(asked: ForecastRequest) -> Forecast:
+    shape = np.full((30, 1), asked.load[0])
+    return Forecast(asked.origin, asked.step, (0.5,), shape, shape, Source.MODEL)
+
+
+def shared(behind: Asked) -> SharedForecaster:
+    return SharedForecaster(behind, load_of, AHEAD)
+
+
+def test_lanes_of_one_load_ask_once_and_each_is_answered() -> None:
+    behind = Asked()
+    found = shared(behind).forecast([request(lane) for lane in (0, 1, 3, 4, 6)])
+    assert [asked.key for asked in behind.batches[0]] == [key(0), key(1)]
+    assert {asked: forecast.quantiles[0, 0] for asked, forecast in found.items()} == {
+        key(0): 0.0,
+        key(1): 1.0,
+        key(3): 0.0,
+        key(4): 1.0,
+        key(6): 0.0,
+    }
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(request(1), id="another load"),
+        pytest.param(request(3, minute=5), id="another origin"),
+        pytest.param(request(3, step=2 * MINUTE), id="another step"),
+    ],
+)
+def test_what_differs_in_load_origin_or_step_is_asked_apart(other: ForecastRequest) -> None:
+    behind = Asked()
+    found = shared(behind).forecast([request(0), other])
+    assert [asked.key for asked in behind.batches[0]] == [key(0), other.key]
+    assert (found[other.key].origin, found[other.key].step) == (other.origin, other.step)
+
+
+@pytest.mark.parametrize("lanes", [pytest.param(n, id=f"{n} loads") for n in (1, 2, 3)])
+def test_an_odd_batch_is_made_even_and_nobody_hears_of_it(lanes: int) -> None:
+    behind = Asked()
+    found = shared(behind).forecast([request(lane) for lane in range(lanes)])
+    assert len(behind.batches[0]) == lanes + lanes % 2
+    assert len({asked.key for asked in behind.batches[0]}) == len(behind.batches[0])
+    assert list(found) == [key(lane) for lane in range(lanes)]
+    if lanes % 2:
+        last, more = behind.batches[0][-2:]
+        assert (more.origin, more.step) == (last.origin, last.step)
+        assert more.load is last.load
+
+
+def test_true_time_goes_out_and_simulated_time_comes_back() -> None:
+    behind = Asked()
+    found = shared(behind).forecast([request(lane, minute=7) for lane in (0, 1, 2, 5)])
+    now = T0 + 7 * MINUTE
+    assert [asked.origin for asked in behind.batches[0][:3]] == [now + ahead for ahead in AHEAD]
+    assert {forecast.origin for forecast in found.values()} == {now}
+
+
+def test_a_load_that_is_not_answered_leaves_all_its_lanes_without_one() -> None:
+    found = shared(Asked(mute=frozenset({1.0}))).forecast([request(lane) for lane in (0, 1, 4, 3)])
+    assert list(found) == [key(0), key(3)]
+
+
+def test_a_failure_behind_is_passed_on_and_so_is_the_wake_up() -> None:
+    class Away(Asked):
+        def forecast(self, requests: Sequence[ForecastRequest]) -> Mapping[TargetKey, Forecast]:
+            raise ForecastUnavailable(ForecastFailure.TIMEOUT, "away")
+
+    with pytest.raises(ForecastUnavailable, match="away"):
+        shared(Away()).forecast([request(0)])
+    behind = Asked()
+    assert shared(behind).wake() == timedelta(seconds=4)
+    assert behind.woken == 1
+
+
+@given(lanes=st.lists(st.integers(0, 20), unique=True, max_size=12))
+def test_what_a_lane_is_told_does_not_depend_on_the_others(lanes: list[int]) -> None:
+    behind = Asked()
+    together = shared(behind).forecast([request(lane) for lane in lanes])
+    assert list(together) == [key(lane) for lane in lanes]
+    assert len(behind.batches[0]) % 2 == 0
+    for lane in lanes:
+        alone = shared(Asked()).forecast([request(lane)])[key(lane)]
+        assert alone.origin == together[key(lane)].origin
+        assert np.array_equal(alone.quantiles, together[key(lane)].quantiles)
