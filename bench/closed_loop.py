@@ -63,7 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--page", type=Path, default=PAGE)
     parser.add_argument("--check", action="store_true", help="fail where the page is not what --json says")
     options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
-    configure_logging(sys.stderr, logging.ERROR)
     if options.out is not None:
         _run(options)
     if options.folder is not None:
@@ -243,4 +242,5 @@ def _row(one: SeriesResult) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    configure_logging(sys.stderr, logging.ERROR)
     sys.exit(main())

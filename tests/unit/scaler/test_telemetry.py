@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -34,15 +33,6 @@ DECISION = Decision(
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
-
-
-@pytest.fixture
-def _root_logger_kept() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def record(**extra: object) -> logging.LogRecord:
@@ -105,7 +95,6 @@ def test_a_record_reads_as_text_without_what_is_missing() -> None:
     assert TextFormatter().format(made) == "00:00:00 INFO tick load=1.235 reasons=a,b floor=5"
 
 
-@pytest.mark.usefixtures("_root_logger_kept")
 @pytest.mark.parametrize(
     ("stream", "starts"),
     [pytest.param(Terminal(), "2", id="text on a terminal"), pytest.param(io.StringIO(), "{", id="json elsewhere")],
