@@ -80,15 +80,24 @@ def write_past(file: TextIO, workloads: Sequence[FakeWorkload], load: RecordedLo
     recent = np.arange(handover, end + 1, SCRAPE_SECONDS)
     file.write(f"# TYPE {METRIC} unknown\n")
     for workload in workloads:
-        _write_series(file, workload.namespace, workload.earlier_pod, older, load.used(workload.number, older))
+        write_series(file, workload.namespace, workload.earlier_pod, older, load.used(workload.number, older))
         share = load.used(workload.number, recent) / REPLICAS
         for pod in workload.pods:
-            _write_series(file, workload.namespace, pod, recent, share)
+            write_series(file, workload.namespace, pod, recent, share)
     file.write("# EOF\n")
     return float(end)
 
 
-def _write_series(file: TextIO, namespace: str, pod: str, times: FloatArray, values: FloatArray) -> None:
+def write_series(file: TextIO, namespace: str, pod: str, times: FloatArray, values: FloatArray) -> None:
+    """Write one series in the order of time.
+
+    Args:
+        file: To write to.
+        namespace: Of the pod.
+        pod: Its name.
+        times: Unix times. Shape (samples,).
+        values: Core-seconds. Shape (samples,).
+    """
     labels = _labels(namespace, pod)
     file.writelines(
         f"{labels} {value:.3f} {at:.0f}\n" for at, value in zip(times.tolist(), values.tolist(), strict=True)
@@ -173,12 +182,12 @@ def backfill(programs: Path, folder: Path, write: Callable[[TextIO], float]) -> 
 
 
 @contextmanager
-def prometheus(programs: Path, folder: Path, targets: Sequence[str]) -> Iterator[str]:
+def prometheus(programs: Path, folder: Path, targets: Sequence[str] = (), *, host: str = "127.0.0.1") -> Iterator[str]:
     """Run Prometheus over the blocks in `folder`, scraping `targets` alone; gives its URL."""
     scrape = {"job_name": "fake", "static_configs": [{"targets": list(targets)}]}
     every = {"scrape_interval": f"{SCRAPE_SECONDS}s", "scrape_timeout": "10s"}
     (folder / "prometheus.yml").write_text(json.dumps({"global": every, "scrape_configs": [scrape]}))
-    url = f"127.0.0.1:{free_port()}"
+    url = f"{host}:{free_port()}"
     command = [
         str(programs / "prometheus"),
         "--config.file=prometheus.yml",
