@@ -109,7 +109,7 @@ def _seasonal(load: FloatArray, past: FloatArray, ahead: FloatArray) -> FloatArr
     """
     now, then = load[:, np.newaxis, -PREDICTION_LENGTH:], past[:, :, -PREDICTION_LENGTH:]
     paired = np.isfinite(now) & np.isfinite(then)
-    ratio = _level_ratio(np.where(paired, now, 0.0).sum(-1), np.where(paired, then, 0.0).sum(-1))
+    ratio = level_ratio(np.where(paired, now, 0.0).sum(-1), np.where(paired, then, 0.0).sum(-1))
     known = np.isfinite(ahead).mean(-1) >= MIN_KNOWN_RATIO
     return np.where(known[:, :, np.newaxis], ratio[:, :, np.newaxis] * ahead, np.nan)
 
@@ -120,10 +120,11 @@ def _seasonal_within(load: FloatArray, lag: FloatArray) -> FloatArray:
     paired = np.isfinite(load) & np.isfinite(then)
     sums = np.cumsum(np.where(paired, np.stack([load, then]), 0.0), axis=1)
     sums[:, PREDICTION_LENGTH:] -= sums[:, :-PREDICTION_LENGTH].copy()
-    return _level_ratio(*sums)[:, np.newaxis] * _windows(lag)
+    return level_ratio(*sums)[:, np.newaxis] * _windows(lag)
 
 
-def _level_ratio(level: FloatArray, season: FloatArray) -> FloatArray:
+def level_ratio(level: FloatArray, season: FloatArray) -> FloatArray:
+    """Give load over season, within `MAX_LEVEL_RATIO` both ways; 1 where the season had nothing. Any shape."""
     bounded = np.clip(level, season / MAX_LEVEL_RATIO, season * MAX_LEVEL_RATIO)
     return np.divide(bounded, season, out=np.ones_like(season), where=season > 0)
 

@@ -14,6 +14,7 @@ from typing import Annotated, Protocol
 import numpy as np
 
 from scaler import baselines, forecasts, history, lead_time, policy
+from scaler.absence import AbsenceConfig
 from scaler.bounded import Bounded, check_bounds
 from scaler.calibration import CalibrationConfig, CalibrationState
 from scaler.champion import ChampionConfig, Scores
@@ -145,6 +146,7 @@ class ControllerConfig:
     lead_time: LeadTimeConfig = field(default_factory=LeadTimeConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     champion: ChampionConfig = field(default_factory=ChampionConfig)
+    absence: AbsenceConfig = field(default_factory=AbsenceConfig)
     metric_delay: Annotated[
         timedelta,
         Bounded(
@@ -226,6 +228,7 @@ class Controller:
         self._forecasts = ForecastsConfig(
             calibration=self.config.calibration,
             champion=self.config.champion,
+            absence=self.config.absence,
             policy=self.config.policy,
             period=self.config.forecast_cycle.forecast_period,
         )

@@ -120,6 +120,7 @@ class Reason(StrEnum):
     BELOW_ACTIVATION = "BelowActivation"
     CENSORED_METRICS = "CensoredMetrics"
     LEAD_TIME_TOO_LONG = "LeadTimeTooLong"
+    LOAD_ABSENT = "LoadAbsent"
     CLUSTER_LIMIT = "ClusterLimit"
     TARGET_UNAVAILABLE = "TargetUnavailable"
 

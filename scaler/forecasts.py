@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from scaler import baselines, calibration, champion, policy
+from scaler import absence, baselines, calibration, champion, policy
+from scaler.absence import AbsenceConfig
 from scaler.baselines import Baselines
 from scaler.calibration import SOURCES, CalibrationConfig, CalibrationState, Issued
 from scaler.champion import ChampionConfig, Scores
@@ -26,6 +27,7 @@ class ForecastsConfig:
 
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     champion: ChampionConfig = field(default_factory=ChampionConfig)
+    absence: AbsenceConfig = field(default_factory=AbsenceConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     period: timedelta = timedelta(minutes=5)
 
@@ -123,7 +125,7 @@ def take(
     if forecast is None:
         values = bounds[row][:, np.newaxis]  # (H, 1)
         forecast = Forecast(request.origin, request.step, (level,), values, values, serving)
-    trajectory = policy.prepare(forecast, level, offsets[row])
+    trajectory = policy.prepare(forecast, level, offsets[row], returning=absence.returning(request, config.absence))
     if serving is crowned.source:
         return replace(taken, newest=trajectory)
     return replace(taken, stand_in=trajectory)

@@ -157,14 +157,17 @@ class Trajectory:
     """One forecast at the workload's level, prepared once for the many ticks that read it.
 
     Attributes:
-        peaks: Highest load within the first h steps at `level`, offset included; index h - 1, non-decreasing.
+        peaks: Highest load within the first h steps at `level`, offset included, and what is held for load that is
+            absent; index h - 1, non-decreasing.
         offsets: Learned offset inside each peak, unit of the load; index h - 1.
+        returning: What load that is absent would come back to; index h - 1. Empty where none is.
     """
 
     forecast: Forecast
     level: float
     peaks: tuple[float, ...]
     offsets: tuple[float, ...]
+    returning: tuple[float, ...] = ()
 
 
 class Outlook(NamedTuple):
@@ -191,6 +194,12 @@ class _View(NamedTuple):
     trajectory: Trajectory
     steps: int
     peak: float
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the peak is that of load which is absent."""
+        returning = self.trajectory.returning
+        return bool(returning) and 0 < self.peak <= returning[self.steps - 1]
 
 
 class _Need(NamedTuple):
@@ -249,17 +258,24 @@ def peaks_of(bounds: FloatArray, offsets: FloatArray) -> FloatArray:
     return peaks
 
 
-def prepare(forecast: Forecast, level: float, offsets: FloatArray) -> Trajectory:
+def prepare(
+    forecast: Forecast, level: float, offsets: FloatArray, *, returning: FloatArray | None = None
+) -> Trajectory:
     """Put a forecast and what was learned about it into the form that `decide` reads.
 
     Args:
         forecast: As it arrived.
         level: Quantile level of the peak.
         offsets: Added to the peak at each h, unit of the load. Shape (H,).
+        returning: Highest load within the first h steps if load that is absent came back. Shape (H,).
     """
     peaks = peaks_of(window_max_at(forecast, level), offsets)
     return Trajectory(
-        forecast=forecast, level=level, peaks=tuple(peaks.tolist()), offsets=tuple(np.asarray(offsets).tolist())
+        forecast=forecast,
+        level=level,
+        peaks=tuple((peaks if returning is None else np.maximum(peaks, returning)).tolist()),
+        offsets=tuple(np.asarray(offsets).tolist()),
+        returning=() if returning is None else tuple(returning.tolist()),
     )
 
 
@@ -468,6 +484,7 @@ def _conditions(need: _Need) -> tuple[Reason | None, ...]:
     return (
         Reason.NO_METRICS if need.load is None else None,
         Reason.NO_FORECAST if need.view is None else None,
+        Reason.LOAD_ABSENT if need.view is not None and need.view.is_held else None,
         Reason.BELOW_ACTIVATION if idle else None,
     )
 

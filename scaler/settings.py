@@ -16,6 +16,7 @@ from typing import Any, Final
 from pydantic import Field, ValidationError, create_model
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from scaler.absence import AbsenceConfig
 from scaler.bounded import BoundedField, DescribedField, bounded_fields, described_fields
 from scaler.calibration import CalibrationConfig
 from scaler.champion import ChampionConfig
@@ -34,6 +35,7 @@ _SECTIONS: Final = {
     "lead_time": ("Lead time", LeadTimeConfig),
     "calibration": ("Calibration", CalibrationConfig),
     "champion": ("Champion", ChampionConfig),
+    "absence": ("Load that stays away", AbsenceConfig),
 }
 _ALL: Final = (
     *_SECTIONS.values(),

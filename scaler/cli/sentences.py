@@ -52,6 +52,9 @@ SETTLED: Final[Mapping[Reason, str]] = {
         "New pods take longer to be ready than any forecast reaches, so some of the load to come is not covered; "
         "faster starts (smaller images, cached models) mend that."
     ),
+    Reason.LOAD_ABSENT: (
+        "Far less load arrives than yesterday and last week at this time, so pods are held for its return, for a while."
+    ),
     Reason.CLUSTER_LIMIT: (
         "The floors of all workloads together have reached the cluster's limit (AI_HPA_MAX_TOTAL_REPLICAS), so it was "
         "raised only as far as that leaves room."
@@ -78,6 +81,7 @@ ON_THE_WAY: Final[Mapping[Reason, str]] = {
     Reason.BELOW_ACTIVATION: "so little load was seen and expected that it asks for no pod",
     Reason.CENSORED_METRICS: "the measured load was only a lower bound",
     Reason.LEAD_TIME_TOO_LONG: "new pods take longer to be ready than any forecast reaches, which faster starts mend",
+    Reason.LOAD_ABSENT: "pods are held for load that is absent and may come back at once",
     Reason.CLUSTER_LIMIT: "the cluster's limit on all floors together cut it",
     Reason.TARGET_UNAVAILABLE: "it could not be written, and is tried again",
 }

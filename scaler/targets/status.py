@@ -36,6 +36,7 @@ _NOTABLE: Final = frozenset(
         Reason.SCALE_DOWN_PAUSED,
         Reason.CENSORED_METRICS,
         Reason.LEAD_TIME_TOO_LONG,
+        Reason.LOAD_ABSENT,
         Reason.TARGET_UNAVAILABLE,
     }
 )

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.closed_loop import main, summarise, to_markdown
+from bench import closed_loop
+from bench.closed_loop import main
+from bench.closed_loop_page import draw, summarise, to_markdown
 from scaler.backtest.policies import Policy
 from scaler.backtest.result import SeriesResult, to_json
 from scaler.backtest.verdict import Answer
-from tests.unit.backtest.test_report import series, without_history
+from tests.unit.backtest.test_report import loser, point, policies, run, series, without_history
 
 
 def run_of(seconds: float, *found: SeriesResult) -> dict[str, object]:
@@ -27,14 +29,53 @@ def run_of(seconds: float, *found: SeriesResult) -> dict[str, object]:
 
 def test_a_run_is_summed_up_by_its_ratios_and_verdicts() -> None:
     web = series()
-    (run,) = summarise([run_of(90, web, series("db", Answer.KEEP_REACTIVE, held=False), without_history())])["runs"]
-    assert run["ratios"]["hpa"] == pytest.approx(
+    (found,) = summarise([run_of(90, web, series("db", Answer.KEEP_REACTIVE, held=False), without_history())])["runs"]
+    assert found["ratios"]["hpa"] == pytest.approx(
         (web.ratios(Policy.HPA)[0] * web.ratios(Policy.HPA)[1] * web.ratios(Policy.HPA)[2]) ** (1 / 3)
     )
-    assert run["verdicts"] == {"enable": 1, "keep-reactive": 1, "not-enough-history": 0}
-    assert (run["verdicts_held"], run["verdicts_checked"]) == (1, 2)
-    assert [one["name"] for one in run["series"]] == ["web/api", "db"]
-    assert list(run["left_out"]) == ["batch/nightly"]
+    assert found["verdicts"] == {"enable": 1, "keep-reactive": 1, "not-enough-history": 0}
+    assert (found["verdicts_held"], found["verdicts_checked"]) == (1, 2)
+    assert [one["name"] for one in found["series"]] == ["web/api", "db"]
+    assert list(found["left_out"]) == ["batch/nightly"]
+
+
+def test_a_run_tells_how_far_its_series_lie_apart() -> None:
+    web = series()
+    same = policies() | {Policy.AI_HPA_TUNED: policies()[Policy.HPA]}
+    db = series("db", policies=same)
+    (found,) = summarise([run_of(90, web, db)])["runs"]
+    assert found["best"]["name"] == "web/api"
+    assert found["worst"]["name"] == "db"
+    low, high = found["interval"]
+    assert found["best"]["ratio"] <= low < high <= found["worst"]["ratio"]
+
+
+def test_a_miss_budget_is_judged_where_a_week_is_scored_and_by_the_least_help_of_an_hpa() -> None:
+    points = (
+        point(0.99, 1.2, 0.002)._replace(hpa_target=0.8),
+        point(0.99, 1.2, 0.008)._replace(hpa_target=0.9),
+        point(0.999, 1.4, 0.003)._replace(hpa_target=0.7),
+    )
+    found = policies() | {Policy.AI_HPA_TUNED: run(points[0], *points)}
+    week, short = series(days=7.0, policies=found), series("db", days=6.0, policies=found)
+    budgets = summarise([run_of(90, week, short)])["runs"][0]["budgets"]
+    assert budgets["0.99"] == pytest.approx({"mean": 0.8, "worst": 0.8, "name": "web/api"})
+    assert budgets["0.999"] == pytest.approx({"mean": 3.0, "worst": 3.0, "name": "web/api"})
+
+
+def test_series_on_which_row_a_is_short_for_longer_are_named() -> None:
+    (found,) = summarise([run_of(90, series(), loser("db"))])["runs"]
+    assert found["row_a_worse"] == ["db"]
+
+
+def test_the_picture_has_a_panel_for_each_start_up_of_the_usual_size() -> None:
+    small = run_of(90, series())
+    small["settings"] = {**small["settings"], "pods_at_p99": 5}  # type: ignore[dict-item]
+    figure = draw(summarise([run_of(300, series()), small, run_of(30, series())]))
+    titles = [note.text for note in figure.layout.annotations]
+    assert titles == ["pods take 30 s", "pods take 300 s"]
+    hpa_over_itself = [trace for trace in figure.data if trace.name == "HPA alone"]
+    assert not hpa_over_itself
 
 
 def test_the_page_has_a_column_for_each_start_up_and_a_row_for_each_series() -> None:
@@ -44,12 +85,15 @@ def test_the_page_has_a_column_for_each_start_up_and_a_row_for_each_series() -> 
     assert "A ratio below 1 means" in page
 
 
-def test_the_page_is_written_and_checked(tmp_path: Path) -> None:
+def test_the_page_is_written_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = []
+    monkeypatch.setattr(closed_loop, "photograph", lambda figure, path: pictures.append(path.name))
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "one.json").write_text(json.dumps(run_of(90, series())), encoding="utf-8")
     summary, page = tmp_path / "summary.json", tmp_path / "page.md"
     written = ["--json", str(summary), "--page", str(page)]
     assert main(["--from", str(tmp_path / "runs"), *written]) == 0
+    assert pictures == ["page.png"]
     assert main([*written, "--check"]) == 0
     page.write_text("another page", encoding="utf-8")
     assert main([*written, "--check"]) == 1

@@ -125,3 +125,13 @@ def test_a_rate_of_zero_keeps_what_each_source_began_with() -> None:
         known = took(known, arrival([20.0 + minutes], model=10.0, at=at), config=config)
     assert known.newest is not None
     assert set(known.newest.offsets) == {0.0}
+
+
+def test_pods_are_held_for_load_that_is_absent() -> None:
+    here = [40.0] * 60
+    gone = [*here[:-5], *[0.0] * 5]
+    assert serving(took(Forecasts(), arrival(here, model=5.0, day=40.0))) == (Source.MODEL, 5.0)
+    known = took(Forecasts(), arrival(gone, model=5.0, day=40.0))
+    assert serving(known) == (Source.MODEL, 40.0)
+    assert known.trajectories[0].returning == pytest.approx((40.0,) * H)
+    assert serving(took(Forecasts(), arrival(gone, model=55.0, day=40.0))) == (Source.MODEL, 55.0)

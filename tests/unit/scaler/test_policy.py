@@ -54,12 +54,43 @@ def trajectory(
     return prepare(forecast, 0.99, np.full(len(peaks), offset))
 
 
+def held(*returning: float, peak: float) -> Trajectory:
+    values = np.full((len(returning), len(LEVELS)), peak)
+    forecast = Forecast(T0, MINUTE, LEVELS, values, values, Source.MODEL)
+    return prepare(forecast, 0.99, np.zeros(len(returning)), returning=np.array(returning))
+
+
 def outlook(*trajectories: Trajectory, lead: float = 60) -> Outlook:
     return Outlook(seconds(lead), trajectories)
 
 
 def old_state(floor: int = 5) -> PolicyState:
     return PolicyState.start(floor, T0 - timedelta(hours=1))
+
+
+class TestAbsentLoad:
+    def test_pods_stay_for_its_return_and_the_decision_says_so(self) -> None:
+        decision, _ = decide(
+            observed(5, floor=9),
+            outlook(held(80.0, 80.0, 80.0, peak=10.0)),
+            old_state(9),
+            target=TARGET,
+            config=CONFIG,
+            now=T0,
+        )
+        assert (decision.floor, decision.forecast_peak) == (8, 80.0)
+        assert Reason.LOAD_ABSENT in decision.reasons
+
+    @pytest.mark.parametrize(
+        "trajectory",
+        [
+            pytest.param(held(80.0, 80.0, 80.0, peak=90.0), id="more is forecast than would return"),
+            pytest.param(held(0.0, 0.0, 0.0, peak=0.0), id="nothing would return"),
+        ],
+    )
+    def test_it_is_not_said_where_it_settles_nothing(self, trajectory: Trajectory) -> None:
+        decision, _ = decide(observed(5), outlook(trajectory), old_state(9), target=TARGET, config=CONFIG, now=T0)
+        assert Reason.LOAD_ABSENT not in decision.reasons
 
 
 class TestRecommend:
