@@ -60,7 +60,7 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
         parts += [
             f"## {_title(group[0])}",
             _header(group),
-            "Time short of pods, AI-HPA over each rival:",
+            "Time short of pods at equal pod-hours:",
             _ratios(group),
             "Over the HPA, by price and at the ends:",
             _spread(group),
@@ -139,8 +139,9 @@ def _header(runs: Sequence[_Run]) -> str:
 
 
 def _ratios(runs: Sequence[_Run]) -> str:
-    shown = {policy.value: POLICY_NAMES[policy] for policy in (*RIVALS, Policy.AI_HPA_KPA)}
-    shown["best"] = "the best rival on each series"
+    shown = {policy.value: f"AI-HPA over an HPA / {POLICY_NAMES[policy]}" for policy in RIVALS}
+    shown["best"] = "AI-HPA over an HPA / the best rival on each series"
+    shown["kpa-alone"] = "AI-HPA over a KPA / KPA alone"
     rows = [[name, *(f"{run['ratios'][key]:.2f}" for run in runs)] for key, name in shown.items()]
     return plain_table(["start-up", *map(_start, runs)], rows)
 
@@ -223,7 +224,6 @@ def _summary(series: Sequence[SeriesResult], settings: Mapping[str, Any]) -> dic
     shown = [one for one in series if one.policies]
     judged = [one.verdict for one in shown if one.verdict.answer is not Answer.NOT_ENOUGH_HISTORY]
     checked = [verdict for verdict in judged if verdict.held is not None]
-    swept = [*RIVALS, Policy.AI_HPA_KPA]
     over_hpa = {one.name: geometric_mean(one.ratios(Policy.HPA)) for one in shown}
     best, worst = min(over_hpa, key=over_hpa.__getitem__), max(over_hpa, key=over_hpa.__getitem__)
     return {
@@ -231,9 +231,14 @@ def _summary(series: Sequence[SeriesResult], settings: Mapping[str, Any]) -> dic
         "series": [_row(one) for one in shown],
         "left_out": {one.name: one.verdict.why for one in series if not one.policies},
         "ratios": {
-            policy.value: geometric_mean([ratio for one in shown for ratio in one.ratios(policy)]) for policy in swept
+            policy.value: geometric_mean([ratio for one in shown for ratio in one.ratios(policy)]) for policy in RIVALS
         }
-        | {"best": geometric_mean([ratio for one in shown for ratio in one.ratios(None)])},
+        | {
+            "best": geometric_mean([ratio for one in shown for ratio in one.ratios(None)]),
+            "kpa-alone": geometric_mean(
+                [ratio for one in shown for ratio in one.ratios(Policy.KPA, Policy.AI_HPA_KPA)]
+            ),
+        },
         "ratios_by_price": {
             f"{price:g}": geometric_mean([one.ratios(Policy.HPA)[place] for one in shown])
             for place, price in enumerate(GRID)

@@ -90,8 +90,8 @@ class SeriesResult:
             for price in GRID
         }
 
-    def ratios(self, against: Policy | None) -> list[float]:
-        """Time short of AI-HPA over that of a rival at each price; None is the best rival."""
+    def ratios(self, against: Policy | None, ours: Policy = Policy.AI_HPA_TUNED) -> list[float]:
+        """Time short of a policy of ours over that of a rival at each price; None is the best rival."""
         given = []
         for reached in self.at_equal_pod_hours().values():
             if against is not None:
@@ -99,7 +99,7 @@ class SeriesResult:
             else:
                 best = best_of({rival.value: reached.get(rival.value) for rival in RIVALS})
                 theirs = best[1] if best is not None else None
-            given.append(ratio(reached.get(Policy.AI_HPA_TUNED.value), theirs))
+            given.append(ratio(reached.get(ours.value), theirs))
         return given
 
 
