@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from scaler.backtest.case import LEARNED
-from scaler.backtest.ours import SHADOW_DAY, Floors, targets_of
+from scaler.backtest.ours import SHADOW_DAY, Floors, See, clearly, targets_of
 from scaler.backtest.stage import LanePlan, Outcome, Stage
 from scaler.controller import ControllerConfig, Forecaster
 from scaler.domain import FloatArray, Mode
@@ -69,10 +69,15 @@ HISTORY_SIZES: Final = (6, 20)  # PHPA's example; five minutes
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """What AI-HPA needs besides a stage."""
+    """What AI-HPA needs besides a stage.
+
+    Attributes:
+        see: Gives the metrics as the controller sees them, on the clock of the stage.
+    """
 
     forecaster: Forecaster
     config: ControllerConfig
+    see: See = clearly
 
 
 def over_hpa(stage: Stage, settings: Sequence[Sequence[Setting]], window: range, ours: Ours | None) -> list[Outcome]:
@@ -189,7 +194,8 @@ def oracle(stage: Stage, window: range) -> list[Outcome]:
 
 def _floors(stage: Stage, plan: LanePlan[Setting], scaled: HpaLanes | KpaLanes, ours: Ours) -> Floors:
     targets = targets_of(plan.lanes, [setting.level for setting in plan.of])
-    return Floors(scaled, targets, ours.forecaster, stage.ahead, ours.config, stage.settings.forecast_latency)
+    latency = stage.settings.forecast_latency
+    return Floors(scaled, targets, ours.forecaster, stage.ahead, ours.config, latency, ours.see)
 
 
 def _phpa(
