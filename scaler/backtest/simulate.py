@@ -107,8 +107,23 @@ def over_hpa(stage: Stage, settings: Sequence[Sequence[Setting]], window: range,
     return plan.outcomes(play(hpas, window, before=before, after=after, watched=plan.first_seeds))
 
 
-def over_kpa(stage: Stage, settings: Sequence[Sequence[Setting]], window: range, ours: Ours | None) -> list[Outcome]:
-    """Run lanes under KPAs, those with a level with AI-HPA's floor; as `over_hpa`."""
+def over_kpa(
+    stage: Stage,
+    settings: Sequence[Sequence[Setting]],
+    window: range,
+    ours: Ours | None,
+    *,
+    request_time: timedelta = timedelta(seconds=1),
+) -> list[Outcome]:
+    """Run lanes under KPAs, those with a level with AI-HPA's floor; as `over_hpa`.
+
+    Args:
+        stage: What is simulated.
+        settings: Of each case.
+        window: Ticks.
+        ours: None where no lane has a level.
+        request_time: How long a pod takes over one request: the longer, the less does a queue look like load.
+    """
     plan = stage.plan(settings)
     lanes = plan.lanes
     per_pod = _per_pod(plan)
@@ -116,7 +131,7 @@ def over_kpa(stage: Stage, settings: Sequence[Sequence[Setting]], window: range,
     pods = lanes.settled_pods(window.start, per_pod, SUB_TICK)
     clock = lanes.metrics.clock
     began = sub_ticks(clock, clock.time_of(window.start)).start
-    kpas = KpaLanes(lanes, config, pods, began=began)
+    kpas = KpaLanes(lanes, config, pods, began=began, request_time=request_time)
     if ours is None:
         return plan.outcomes(play_kpa(kpas, window, watched=plan.first_seeds))
     floors = _floors(stage, plan, kpas, ours)
