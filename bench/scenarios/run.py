@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import numpy as np
 
 from bench.scenarios.faults import ForecasterDown, HoledMetrics, SourceAway, Span
-from bench.scenarios.setups import SCENARIOS, Fault, Kind, Setup, groups, setups
+from bench.scenarios.setups import PATIENCE, SCENARIOS, Fault, Kind, Setup, groups, setups
 from scaler.adapters.kserve_forecaster import KServeForecaster
 from scaler.backtest import simulate
 from scaler.backtest.case import BacktestSettings
@@ -29,6 +29,7 @@ from scaler.domain import FloatArray
 from scaler.replay.demand import TICK, IntArray
 from scaler.replay.impatient import ImpatientForecaster
 from scaler.replay.lanes import lanes_of
+from scaler.replay.physics import Physics
 from scaler.replay.run import fitted_to
 from scaler.replay.scores import Scores
 from scaler.replay.traces import EPOCH
@@ -191,9 +192,9 @@ def _ours(setup: Setup, settings: BacktestSettings, forecaster: Forecaster) -> O
 
 def _with_pods(stage: Stage, ours: Ours) -> Iterator[dict[str, Row]]:
     level, window = stage.settings.level, stage.checking
-    plan = {HPA[target]: Setting(target) for target in HPA_TARGETS} | {
-        FLOORED[target]: Setting(target, level) for target in HPA_TARGETS
-    }
+    plan: dict[str, Setting] = {}
+    for target in HPA_TARGETS:
+        plan |= {HPA[target]: Setting(target), FLOORED[target]: Setting(target, level)}
     over = iter(simulate.over_hpa(stage, [list(plan.values())] * len(stage.cases), window, ours))
     kpas = iter(simulate.over_kpa(stage, [[Setting(KPA_TARGET)]] * len(stage.cases), window, None))
     best = iter(simulate.oracle(stage, window))
@@ -210,7 +211,7 @@ def _at_zero(draws: Sequence[Draw], settings: BacktestSettings, ours: Ours) -> I
     window, count = stage.checking, len(draws)
     alone, floored = Setting(KPA_TARGET), Setting(KPA_TARGET, settings.level)
     plan = [[alone, floored]] * count + [[alone, alone]] * count
-    found = simulate.over_kpa(stage, plan, window, ours)
+    found = simulate.over_kpa(stage, plan, window, ours, request_time=draws[0].setup.request_time)
     best = simulate.oracle(stage, window)
     for number in range(count):
         load, needed = stage.load(number, window), stage.needed_pod_hours(number, window)
@@ -256,11 +257,17 @@ def run_job(job: Job) -> Rows:
     ]
     with KServeForecaster(job.endpoint, deadline=CALL_DEADLINE) as forecaster:
         counted = CountedForecaster(ImpatientForecaster(forecaster))
-        found = play(draws, BacktestSettings(), counted)
+        found = play(draws, _settings(draws[0].setup.scenario.kind), counted)
     counted.check()
     return {
         (draw.setup.scenario.key, draw.start_seconds, draw.seed): rows for draw, rows in zip(draws, found, strict=True)
     }
+
+
+def _settings(kind: Kind) -> BacktestSettings:
+    """Give the physics of every benchmark; only those who wake a workload are more patient."""
+    physics = Physics(queue_timeout=PATIENCE) if kind is Kind.ZERO else Physics()
+    return BacktestSettings(physics=physics)
 
 
 def run_all(

@@ -30,6 +30,7 @@ from scaler.replay.traces import Trace, read_csv
 SCORED: Final = timedelta(days=1)
 MOST_PODS: Final = 1000  # so many that no scenario comes near: what is missing is missing for want of time
 PODS_OF_A_SMALL_ONE: Final = 5  # at the p99 of the load before: what sleeps at zero is small
+PATIENCE: Final = timedelta(seconds=300)  # of a request at zero: what a Knative revision gives by default
 MONDAY: Final = datetime(2026, 1, 5, tzinfo=UTC)
 BERLIN: Final = ZoneInfo("Europe/Berlin")
 AUTUMN: Final = datetime(2026, 10, 25, 1, tzinfo=UTC)  # 03:00 there becomes 02:00
@@ -87,11 +88,13 @@ class Setup:
 
     Attributes:
         broken: When what the scenario names as its fault is broken; None where nothing is.
+        request_time: How long a pod takes over one request.
     """
 
     scenario: Scenario
     case: Case
     broken: Stretch | None = None
+    request_time: timedelta = timedelta(seconds=1)
 
 
 SCENARIOS: Final = (
@@ -174,21 +177,24 @@ SCENARIOS: Final = (
     Scenario(
         "office",
         "Zero at night and between sessions",
-        "A tool that people use in sessions of half an hour from eight to six, and twice for three minutes at night.",
+        "A tool that people use in sessions of half an hour from eight to six, and twice for three minutes at night. A "
+        "pod takes 10 s over a request.",
         group="office",
         kind=Kind.ZERO,
     ),
     Scenario(
         "lora",
         "Image generation (alibaba_genai_lora)",
-        "Requests in 5 minutes, none for more than half of the time: a Friday evening to the Sunday after.",
+        "Requests in 5 minutes, none for more than half of the time. Two days are scored, Friday evening to Sunday. "
+        "A pod is taken to need 45 s for a request.",
         group="lora",
         kind=Kind.ZERO,
     ),
     Scenario(
         "azure-code",
         "Code completion, an hour old (azure_llm_2023)",
-        "Requests per 10 s, averaged to a minute. All there is of it is an hour; a quarter of it is known before.",
+        "Requests per 10 s, averaged to a minute. All there is of it is an hour, of which 15 minutes are "
+        "known before. A pod is taken to need 5 s for a request.",
         group="azure-code",
         kind=Kind.ZERO,
     ),
@@ -238,7 +244,8 @@ def setups(group: str, seed: int, stress: Path | None) -> list[Setup]:
     if group == "office":
         clock = wall_clock(MONDAY, (KNOWN + SCORED) // STEP, UTC)
         values = office_hours(clock, np.random.default_rng([seed, 2]))
-        return [Setup(_of("office"), _case("office", values, MONDAY, pods=PODS_OF_A_SMALL_ONE, min_replicas=0))]
+        case = _case("office", values, MONDAY, pods=PODS_OF_A_SMALL_ONE, min_replicas=0)
+        return [Setup(_of("office"), case, request_time=timedelta(seconds=10))]
     return [setup for setup in (*_of_a_day(seed), *_of_a_clock(seed)) if setup.scenario.group == group]
 
 
@@ -284,6 +291,7 @@ class _Cut(NamedTuple):
 
     Attributes:
         known, scored: None takes what is left.
+        request_time: Taken to be so; the traces do not say.
     """
 
     file: str
@@ -292,12 +300,14 @@ class _Cut(NamedTuple):
     scored: timedelta | None
     pods: int
     min_replicas: int
+    request_time: timedelta = timedelta(seconds=1)
 
 
+_IMAGE, _ANSWER = timedelta(seconds=45), timedelta(seconds=5)
 _CUTS: Final = {
-    "lora": _Cut("alibaba_genai_lora", None, KNOWN, timedelta(days=2), PODS_OF_A_SMALL_ONE, 0),
-    "azure-code": _Cut("azure_llm_2023", "code", timedelta(minutes=15), None, PODS_OF_A_SMALL_ONE, 0),
-    "azure-conv": _Cut("azure_llm_2023", "conv", timedelta(minutes=15), None, PODS_OF_A_SMALL_ONE, 0),
+    "lora": _Cut("alibaba_genai_lora", None, KNOWN, timedelta(days=2), PODS_OF_A_SMALL_ONE, 0, _IMAGE),
+    "azure-code": _Cut("azure_llm_2023", "code", timedelta(minutes=15), None, PODS_OF_A_SMALL_ONE, 0, _ANSWER),
+    "azure-conv": _Cut("azure_llm_2023", "conv", timedelta(minutes=15), None, PODS_OF_A_SMALL_ONE, 0, _ANSWER),
     "twitter": _Cut("twitter_stream_202108", None, KNOWN, SCORED, PODS_AT_P99, 1),
 }
 
@@ -311,7 +321,7 @@ def _recorded(key: str, stress: Path) -> Setup:
     first = len(shown.values) - steps
     values, start = shown.values[first:], shown.start + first * shown.step
     case = _case(key, values, start, pods=cut.pods, min_replicas=cut.min_replicas, of=shown, known=known)
-    return Setup(_of(key), case)
+    return Setup(_of(key), case, request_time=cut.request_time)
 
 
 def _case(  # noqa: PLR0913 - a case has as many parts
