@@ -31,8 +31,8 @@ part of the project.
 
 Each scenario has eight days that are known and one that is scored, unless it says otherwise. Simulator, shipped
 controller and real model server are those of [backtest.md](backtest.md). *Short* is time on the scored part with fewer
-Ready pods than the load needs. Pod-hours are a ratio to those that the load needs. All policies of a scenario meet the
-same load, noise and luck with pods."""
+Ready pods than the load needs. Pod-hours are a ratio to those that the load needs, but where a workload may be at zero.
+All policies of a scenario meet the same load, noise and luck with pods."""
 
 
 class Loss(NamedTuple):
@@ -285,6 +285,6 @@ _ZERO: Final[dict[str, _Shown]] = {
     "longest": lambda policy: _seconds(policy["zero"]["longest_wait_seconds"]),
     "late requests": lambda policy: f"{policy['late_requests']:.1%}",
     "hours at zero": lambda policy: f"{policy['zero']['hours_at_zero']:.1f}",
-    "pods in hours": lambda policy: f"{policy['pod_hours']:.1f}",
+    "pod-hours": lambda policy: f"{policy['pod_hours']:.1f}",
     "scale actions": lambda policy: f"{policy['scale_actions']:.0f}",
 }
