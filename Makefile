@@ -17,6 +17,7 @@ TRAIN_BIN := $(TRAIN_VENV)/bin
 TRACES ?= ../shared/traces
 MODEL_VERSION ?= 0.2.0
 CARD := $(BIN)/python -m predictor_model.card --evaluation docs/evaluation.json --calibration docs/calibration.json --experiment docs/experiment.json --page docs/evaluation.md
+SCENARIOS := $(BIN)/python -m bench.scenarios --json docs/scenarios.json --page docs/scenarios.md
 
 .PHONY: help
 help: ## this list
@@ -101,11 +102,13 @@ generate = $(BIN)/python -m $(word 2,$(subst :, ,$(1)))
 docs: install ## renew the generated pages of docs/
 	$(foreach page,$(PAGES),$(call generate,$(page)) > $(word 1,$(subst :, ,$(page))) &&) true
 	$(CARD)
+	$(SCENARIOS) --no-run
 
 .PHONY: docs-check
 docs-check: install ## generated pages are as their sources say
 	$(foreach page,$(PAGES),$(call generate,$(page)) | diff $(word 1,$(subst :, ,$(page))) - &&) true
 	$(CARD) --check
+	$(SCENARIOS) --check
 
 .PHONY: golden
 golden: install ## renew golden files on purpose; read the diff
@@ -138,6 +141,10 @@ evaluation: install ## score the shipped weights, and the trees in out/compare, 
 closed-loop: install ## every policy over TRACES/dev, into out/closed-loop, then docs/benchmark.md; hours, resumes
 	$(BIN)/python -m bench.closed_loop --csv $(TRACES)/dev/*.csv.gz --out out/closed-loop
 	$(BIN)/python -m bench.closed_loop --from out/closed-loop --json docs/closed-loop.json
+
+.PHONY: scenarios
+scenarios: install ## crowds, shifts, outages, faults, a changed clock, scale to zero: each with its rows, into docs/scenarios.md; with TRACES/stress where it is
+	$(SCENARIOS) $(if $(wildcard $(TRACES)/stress),--stress $(TRACES)/stress)
 
 .PHONY: bench
 bench: install-train ## benchmarks, as ratios inside one run

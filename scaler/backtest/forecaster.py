@@ -1,13 +1,17 @@
-"""A forecaster that lanes with the same load share; what a lane is told does not depend on who else is there."""
+"""Forecasters around another one: lanes with the same load share it, and its failures are counted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Final
 
 from scaler.controller import Forecaster
-from scaler.domain import Forecast, ForecastRequest, TargetKey
+from scaler.domain import Forecast, ForecastRequest, ForecastUnavailable, TargetKey
+from scaler.replay.model_server import ModelServerFailed
+
+MAX_FAILED_RATIO: Final = 0.001  # a hiccup is what a cluster has too
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +58,39 @@ class SharedForecaster:
 
     def _ahead(self, key: TargetKey) -> timedelta:
         return self.ahead[self.load_of(key)]
+
+
+@dataclass(slots=True)
+class CountedForecaster:
+    """The `Forecaster` port over another one; counts what fails."""
+
+    forecaster: Forecaster
+    calls: int = 0
+    failures: list[ForecastUnavailable] = field(default_factory=list)
+
+    def forecast(self, requests: Sequence[ForecastRequest]) -> Mapping[TargetKey, Forecast]:
+        """Answer all requests together.
+
+        Raises:
+            ForecastUnavailable: As the forecaster behind.
+        """
+        self.calls += 1
+        try:
+            return self.forecaster.forecast(requests)
+        except ForecastUnavailable as error:
+            self.failures.append(error)
+            raise
+
+    def wake(self) -> timedelta:
+        """Wake the forecaster behind."""
+        return self.forecaster.wake()
+
+    def check(self) -> None:
+        """Refuse what a forecaster that was hardly there has led to: it would be said of AI-HPA without a model.
+
+        Raises:
+            ModelServerFailed: More than `MAX_FAILED_RATIO` of the calls failed.
+        """
+        if len(self.failures) > MAX_FAILED_RATIO * self.calls:
+            share = f"{len(self.failures)} of {self.calls} calls of the forecaster failed"
+            raise ModelServerFailed(f"{share}: {self.failures[-1]}")

@@ -9,19 +9,20 @@ import os
 import queue
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from scaler.adapters.kserve_forecaster import KServeForecaster
 from scaler.backtest.case import BacktestSettings, Case, case_of
+from scaler.backtest.forecaster import CountedForecaster
 from scaler.backtest.result import SeriesResult, from_json, to_json
 from scaler.backtest.run import STAGES, backtest
 from scaler.backtest.simulate import Ours
 from scaler.backtest.verdict import Answer, Verdict
-from scaler.controller import ControllerConfig, Forecaster
-from scaler.domain import Forecast, ForecastRequest, ForecastUnavailable, TargetKey
+from scaler.controller import ControllerConfig
+from scaler.domain import ForecastUnavailable
 from scaler.replay.impatient import ImpatientForecaster
 from scaler.replay.model_server import ModelServerFailed
 from scaler.replay.run import fitted_to
@@ -30,7 +31,6 @@ from scaler.replay.traces import Trace
 CALL_DEADLINE: Final = timedelta(
     seconds=30
 )  # the server is on this machine, and may have two callers with many windows
-MAX_FAILED_RATIO: Final = 0.001  # a hiccup is what a cluster has too
 MOST_CASES: Final = 10  # of a part: more at once cost less each, and a part that is cut off is lost whole
 _POLL_SECONDS: Final = 0.5
 
@@ -230,28 +230,6 @@ def _check(endpoint: str) -> None:
         raise ModelServerFailed(f"no forecaster at {endpoint}: {error}") from error
 
 
-@dataclass(slots=True)
-class _Counted:
-    """The `Forecaster` port over another one; counts what fails."""
-
-    forecaster: Forecaster
-    calls: int = 0
-    failures: list[ForecastUnavailable] = field(default_factory=list)
-
-    def forecast(self, requests: Sequence[ForecastRequest]) -> Mapping[TargetKey, Forecast]:
-        """Answer all requests together, or fail as the one behind does."""
-        self.calls += 1
-        try:
-            return self.forecaster.forecast(requests)
-        except ForecastUnavailable as error:
-            self.failures.append(error)
-            raise
-
-    def wake(self) -> timedelta:
-        """Wake the forecaster behind."""
-        return self.forecaster.wake()
-
-
 def _run(part: Part, told: queue.Queue[tuple[str, int]]) -> list[SeriesResult]:
     """Run one part, in a process of its own.
 
@@ -259,16 +237,17 @@ def _run(part: Part, told: queue.Queue[tuple[str, int]]) -> list[SeriesResult]:
         ModelServerFailed: The model gave too little: what came out would be said of AI-HPA without it.
     """
     with KServeForecaster(part.endpoint, deadline=CALL_DEADLINE) as forecaster:
-        counted = _Counted(ImpatientForecaster(forecaster))
+        counted = CountedForecaster(ImpatientForecaster(forecaster))
         found = backtest(
             part.cases,
             part.settings,
             Ours(counted, part.config),
             progress=lambda stage: told.put((stage, len(part.cases))),
         )
-    if len(counted.failures) > MAX_FAILED_RATIO * counted.calls:
-        share = f"{len(counted.failures)} of {counted.calls} calls of the forecaster failed"
-        raise ModelServerFailed(f"{share}: {counted.failures[-1]}; what is done is kept, run the same command again")
+    try:
+        counted.check()
+    except ModelServerFailed as error:
+        raise ModelServerFailed(f"{error}; what is done is kept, run the same command again") from error
     return found
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from scaler.backtest.forecaster import SharedForecaster
-from scaler.controller import Controller, ControllerConfig, Forecaster, Memory
+from scaler.controller import Controller, ControllerConfig, Forecaster, Memory, MetricsSource
 from scaler.domain import Decision, Mode, Target, TargetKey
 from scaler.replay.demand import TICK
 from scaler.replay.lanes import Lanes
@@ -17,6 +17,14 @@ from scaler.replay.ports import FlooredLanes, SimulatedTargets
 from scaler.replay.simulated_time import SimulatedExecutor
 
 SHADOW_DAY: Final = timedelta(days=1)
+
+See = Callable[[MetricsSource], MetricsSource]
+"""What stands between the controller and its metrics."""
+
+
+def clearly(source: MetricsSource) -> MetricsSource:
+    """Let nothing stand in between."""
+    return source
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,7 @@ class Floors:
         ahead: As `SharedForecaster` takes it.
         config: Of the controller, for the metrics of these lanes.
         latency: From asking for a forecast to having it, in simulated time.
+        see: Gives the metrics as the controller sees them.
     """
 
     simulated: FlooredLanes
@@ -56,6 +65,7 @@ class Floors:
     ahead: Sequence[timedelta]
     config: ControllerConfig
     latency: timedelta
+    see: See = clearly
     _memories: _Memories = field(default_factory=_Memories)
 
     def learn(self, start: datetime, end: datetime) -> None:
@@ -84,7 +94,7 @@ class Floors:
         )
         controller = Controller(
             targets=simulated,
-            metrics=simulated,
+            metrics=self.see(simulated),
             forecaster=SharedForecaster(self.forecaster, self._load_of(), self.ahead),
             scale_target=simulated,
             recorder=_Unrecorded(),

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from scaler.backtest.case import LEARNED
-from scaler.backtest.ours import SHADOW_DAY, Floors, targets_of
+from scaler.backtest.ours import SHADOW_DAY, Floors, See, clearly, targets_of
 from scaler.backtest.stage import LanePlan, Outcome, Stage
 from scaler.controller import ControllerConfig, Forecaster
 from scaler.domain import FloatArray, Mode
@@ -69,10 +69,15 @@ HISTORY_SIZES: Final = (6, 20)  # PHPA's example; five minutes
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """What AI-HPA needs besides a stage."""
+    """What AI-HPA needs besides a stage.
+
+    Attributes:
+        see: Gives the metrics as the controller sees them, on the clock of the stage.
+    """
 
     forecaster: Forecaster
     config: ControllerConfig
+    see: See = clearly
 
 
 def over_hpa(stage: Stage, settings: Sequence[Sequence[Setting]], window: range, ours: Ours | None) -> list[Outcome]:
@@ -102,8 +107,23 @@ def over_hpa(stage: Stage, settings: Sequence[Sequence[Setting]], window: range,
     return plan.outcomes(play(hpas, window, before=before, after=after, watched=plan.first_seeds))
 
 
-def over_kpa(stage: Stage, settings: Sequence[Sequence[Setting]], window: range, ours: Ours | None) -> list[Outcome]:
-    """Run lanes under KPAs, those with a level with AI-HPA's floor; as `over_hpa`."""
+def over_kpa(
+    stage: Stage,
+    settings: Sequence[Sequence[Setting]],
+    window: range,
+    ours: Ours | None,
+    *,
+    request_time: timedelta = timedelta(seconds=1),
+) -> list[Outcome]:
+    """Run lanes under KPAs, those with a level with AI-HPA's floor; as `over_hpa`.
+
+    Args:
+        stage: What is simulated.
+        settings: Of each case.
+        window: Ticks.
+        ours: None where no lane has a level.
+        request_time: How long a pod takes over one request: the longer, the less does a queue look like load.
+    """
     plan = stage.plan(settings)
     lanes = plan.lanes
     per_pod = _per_pod(plan)
@@ -111,7 +131,7 @@ def over_kpa(stage: Stage, settings: Sequence[Sequence[Setting]], window: range,
     pods = lanes.settled_pods(window.start, per_pod, SUB_TICK)
     clock = lanes.metrics.clock
     began = sub_ticks(clock, clock.time_of(window.start)).start
-    kpas = KpaLanes(lanes, config, pods, began=began)
+    kpas = KpaLanes(lanes, config, pods, began=began, request_time=request_time)
     if ours is None:
         return plan.outcomes(play_kpa(kpas, window, watched=plan.first_seeds))
     floors = _floors(stage, plan, kpas, ours)
@@ -189,7 +209,8 @@ def oracle(stage: Stage, window: range) -> list[Outcome]:
 
 def _floors(stage: Stage, plan: LanePlan[Setting], scaled: HpaLanes | KpaLanes, ours: Ours) -> Floors:
     targets = targets_of(plan.lanes, [setting.level for setting in plan.of])
-    return Floors(scaled, targets, ours.forecaster, stage.ahead, ours.config, stage.settings.forecast_latency)
+    latency = stage.settings.forecast_latency
+    return Floors(scaled, targets, ours.forecaster, stage.ahead, ours.config, latency, ours.see)
 
 
 def _phpa(

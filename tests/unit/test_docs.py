@@ -12,6 +12,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from bench.finetune import finetune_table
+from bench.scenarios.page import must_hold, to_markdown
 from bench.table import markdown_table
 from predictor_model.config import ModelConfig, TrainConfig
 from predictor_model.datasets import SHIPPED_SETS
@@ -83,6 +84,12 @@ def test_the_benchmark_page_holds_the_recorded_run() -> None:
     page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     rows = [tuple(row.values()) for row in load("docs/bench-serving.json")["rows"]]
     assert markdown_table(rows) in page
+
+
+def test_the_scenarios_page_is_the_recorded_run_in_which_every_promise_was_kept() -> None:
+    recorded = load("docs/scenarios.json")
+    assert to_markdown(recorded) == (ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    assert [rule for rule in must_hold(recorded) if rule.held < rule.of] == []
 
 
 def test_the_fine_tuning_page_and_the_readme_hold_the_recorded_runs() -> None:

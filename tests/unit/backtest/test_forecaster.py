@@ -1,4 +1,5 @@
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -7,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.backtest.forecaster import SharedForecaster
+from scaler.backtest.forecaster import CountedForecaster, SharedForecaster
 from scaler.domain import Forecast, ForecastFailure, ForecastRequest, ForecastUnavailable, Source, TargetKey
+from scaler.replay.model_server import ModelServerFailed
 from tests.unit.backtest.small import T0
 from tests.unit.replay.simulated import MINUTE
 
@@ -133,3 +135,39 @@ def test_what_a_lane_is_told_does_not_depend_on_the_others(lanes: list[int]) -> 
         alone = shared(Asked()).forecast([request(lane)])[key(lane)]
         assert alone.origin == together[key(lane)].origin
         assert np.array_equal(alone.quantiles, together[key(lane)].quantiles)
+
+
+@dataclass(slots=True)
+class Failing:
+    """Fails as often as said, then answers."""
+
+    times: int
+
+    def forecast(self, requests: Sequence[ForecastRequest]) -> Mapping[TargetKey, Forecast]:
+        self.times -= 1
+        if self.times >= 0:
+            raise ForecastUnavailable(ForecastFailure.TIMEOUT, "too slow")
+        return {}
+
+    def wake(self) -> timedelta:
+        return timedelta(seconds=7)
+
+
+@pytest.mark.parametrize(
+    ("failures", "calls", "refused"),
+    [
+        pytest.param(0, 10, False, id="none failed"),
+        pytest.param(1, 1000, False, id="a hiccup"),
+        pytest.param(2, 1000, True, id="more than a hiccup"),
+        pytest.param(0, 0, False, id="nobody asked"),
+    ],
+)
+def test_failures_are_counted_and_too_many_are_refused(failures: int, calls: int, *, refused: bool) -> None:
+    counted = CountedForecaster(Failing(failures))
+    for call in range(calls):
+        with pytest.raises(ForecastUnavailable) if call < failures else nullcontext():
+            counted.forecast([])
+    assert (counted.calls, len(counted.failures)) == (calls, failures)
+    assert counted.wake() == timedelta(seconds=7)
+    with pytest.raises(ModelServerFailed, match="2 of 1000 calls") if refused else nullcontext():
+        counted.check()

@@ -120,6 +120,18 @@ def test_ai_hpa_has_learned_before_it_leads_and_meets_what_the_autoscaler_misses
         assert sum(at > jumpy.cases[0].checked - 2 * MINUTE for at in learning) == HOUR // FORECAST_PERIOD
 
 
+def test_a_queue_of_long_requests_looks_like_less_load_to_a_kpa() -> None:
+    waking = stage(case(np.where(hourly_jump(3) > 100, 30.0, 0.0), bounds=(0, 50)))
+    most = []
+    for seconds in (1, 30):
+        time = timedelta(seconds=seconds)
+        (found,) = simulate.over_kpa(waking, [[Setting(0.7)]], waking.checking, None, request_time=time)
+        most.append(found.ready.max())
+    # Requests of 30 s that have waited for a minute are two pods' worth and not sixty.
+    assert most[0] > 2 * most[1]
+    assert most[1] >= 5  # 30 / 7
+
+
 def test_shadow_mode_before_the_window_moves_no_pods() -> None:
     # The window begins two minutes after a jump: floors would have brought pods by now, and the HPA has just seen it.
     jumpy = stage(case(hourly_jump(3)))

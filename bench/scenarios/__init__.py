@@ -1,0 +1,1 @@
+"""What becomes of every policy when something happens: a crowd, a shift, an outage, a fault, a changed clock, zero."""
