@@ -137,10 +137,18 @@ evaluation: install ## score the shipped weights, and the trees in out/compare, 
 	  $(if $(wildcard out/compare/lightgbm),--boosting out/compare/lightgbm)
 	$(BIN)/python -m bench.calibration --csv $(TRACES)/dev --json docs/calibration.json
 
+SEEDS ?= 5
+MINUTE_TRACES := $(foreach name,ms_cloud_monitoring nasa_http worldcup98,$(TRACES)/dev/$(name).csv.gz)
+CLOSED_LOOP := $(BIN)/python -m bench.closed_loop --seeds $(SEEDS)
+
 .PHONY: closed-loop
-closed-loop: install ## every policy over TRACES/dev, into out/closed-loop, then docs/benchmark.md; hours, resumes
-	$(BIN)/python -m bench.closed_loop --csv $(TRACES)/dev/*.csv.gz --out out/closed-loop
-	$(BIN)/python -m bench.closed_loop --from out/closed-loop --json docs/closed-loop.json
+closed-loop: install ## every policy over TRACES/dev, into out/closed-loop, then docs/benchmark.md; hours, resumes; SEEDS=5
+	$(CLOSED_LOOP) --csv $(MINUTE_TRACES) --out out/closed-loop/minute
+	$(CLOSED_LOOP) --csv $(MINUTE_TRACES) --out out/closed-loop/small --pods-at-p99 5 --start-seconds 90
+	$(CLOSED_LOOP) --csv $(MINUTE_TRACES) --out out/closed-loop/large --pods-at-p99 100 --start-seconds 90
+	$(CLOSED_LOOP) --csv $(MINUTE_TRACES) --out out/closed-loop/often --forecast-period 60 --start-seconds 90
+	$(CLOSED_LOOP) --csv $(TRACES)/dev/nab_cloudwatch.csv.gz --out out/closed-loop/coarse --start-seconds 90
+	$(BIN)/python -m bench.closed_loop --from out/closed-loop/* --json docs/closed-loop.json
 
 .PHONY: scenarios
 scenarios: install ## crowds, shifts, outages, faults, a changed clock, scale to zero: each with its rows, into docs/scenarios.md; with TRACES/stress where it is

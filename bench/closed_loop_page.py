@@ -277,7 +277,8 @@ def _used(series: Sequence[SeriesResult]) -> dict[str, dict[str, Any]]:
     for one in series:
         if one.days < WEEK - 0.01:
             continue
-        points = [point for point in one.policies[Policy.AI_HPA_TUNED].sweep if point.knob is not None]
+        tuned = one.policies[Policy.AI_HPA_TUNED]
+        points = [point for point in (tuned.main, *tuned.sweep) if point.knob is not None]
         for level in (0.99, 0.999):
             own = [point for point in points if point.knob == level]
             if own:

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import scaler
 from scaler.adapters.kserve_forecaster import KServeForecaster
 from scaler.backtest.case import BacktestSettings, Case, case_of
 from scaler.backtest.forecaster import CountedForecaster
@@ -67,8 +69,8 @@ class Part:
     endpoint: str
 
     def digest(self) -> str:
-        """Tell it from every other part: by its load, its settings and the model that is asked."""
-        parts = [repr(self.settings), repr(self.config)]
+        """Tell it from every other part: by its load, its settings, and the program that runs it."""
+        parts = [_program(), repr(self.settings), repr(self.config)]
         for case in self.cases:
             parts += [
                 case.name,
@@ -77,6 +79,15 @@ class Part:
             ]
             parts.append(hashlib.sha256(case.values.tobytes()).hexdigest())
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+@cache
+def _program() -> str:
+    """Tell one version of the scaler from any other: what an older one left behind must not pass for this one's."""
+    whole = hashlib.sha256()
+    for path in sorted(Path(scaler.__file__).parent.rglob("*.py")):
+        whole.update(path.read_bytes())
+    return whole.hexdigest()
 
 
 def run_all(  # noqa: PLR0913 - who is asked, what is run and how much of it is here

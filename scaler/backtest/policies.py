@@ -61,16 +61,16 @@ FLOORS: Final = (
     (0.5, 0.95),
     (0.8, 0.95),
     (0.93, 0.95),
+    (0.93, 0.9),
+    (0.93, 0.8),
+    (0.93, 0.75),
     (0.97, 0.95),
-    (0.97, 0.9),
-    (0.99, 0.95),
-    (0.99, 0.9),
-    (0.99, 0.85),
+    (0.99, 0.7),
     (0.999, 0.95),
-    (0.999, 0.7),
+    (0.999, 0.8),
 )
-"""Levels of AI-HPA's floor and targets of the HPA under it, chosen on training traces: fewer misses ask for a higher
-floor, and in the end for slack above it."""
+"""Levels of AI-HPA's floor and targets of the HPA under it: a band through a grid of both that loses little of what the
+whole grid reaches on training traces."""
 MULTIPLIERS: Final = (0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5)
 FIXED_RATIOS: Final = (0.8, 0.9, 1.0, 1.1, 1.15, 1.2, 1.25, 1.3, 1.4, 1.5, 1.75, 2.0)
 """Fixed counts, as ratios to the mean need of the scored part."""
