@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from scaler.backtest import jobs
-from scaler.backtest.case import BacktestSettings, Case
+from scaler.backtest.case import BacktestSettings
 from scaler.backtest.jobs import Part
 from scaler.controller import ControllerConfig
 from tests.unit.backtest.small import case
