@@ -24,6 +24,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from bench.table import plain_table
 from scaler.backtest.case import PODS_AT_P99, BacktestSettings
 from scaler.backtest.equal import GRID, geometric_mean
 from scaler.backtest.jobs import describe, run_all
@@ -135,16 +136,11 @@ def _header(runs: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def _ratios(runs: Sequence[Mapping[str, Any]]) -> str:
     shown = {policy.value: POLICY_NAMES[policy] for policy in (*RIVALS, Policy.AI_HPA_KPA)}
     shown["best"] = "the best rival on each series"
     rows = [[name, *(f"{run['ratios'][key]:.2f}" for run in runs)] for key, name in shown.items()]
-    return _table(["start-up", *map(_start, runs)], rows)
+    return plain_table(["start-up", *map(_start, runs)], rows)
 
 
 def _prices(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -152,7 +148,7 @@ def _prices(runs: Sequence[Mapping[str, Any]]) -> str:
         [f"{price:g} x the pods needed", *(f"{run['ratios_by_price'][f'{price:g}']:.2f}" for run in runs)]
         for price in GRID
     ]
-    return _table(["start-up", *map(_start, runs)], rows)
+    return plain_table(["start-up", *map(_start, runs)], rows)
 
 
 def _verdicts(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -165,7 +161,7 @@ def _verdicts(runs: Sequence[Mapping[str, Any]]) -> str:
         ]
         for run in runs
     ]
-    return _table(["start-up", "enable", "keep reactive", "held on the later part"], rows)
+    return plain_table(["start-up", "enable", "keep reactive", "held on the later part"], rows)
 
 
 def _series(run: Mapping[str, Any]) -> str:
@@ -188,7 +184,7 @@ def _series(run: Mapping[str, Any]) -> str:
             ]
         )
     head = ["series", "HPA", "KPA", "row A", "its pod-hours", "row B, HPA target", "its pod-hours"]
-    return _table([*head, "over the HPA at equal pod-hours", "over the best rival", "verdict"], rows)
+    return plain_table([*head, "over the HPA at equal pod-hours", "over the best rival", "verdict"], rows)
 
 
 def _a_day(spot: Mapping[str, float]) -> str:

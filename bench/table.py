@@ -16,3 +16,9 @@ def markdown_table(rows: Sequence[Row]) -> str:
     for name, value, unit, bar in rows:
         lines.append(f"| {name} | {value:,.{digits[unit]}f} | {unit or 'ratio'} | {bar.replace('<=', 'at most')} |")
     return "\n".join(lines)
+
+
+def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
