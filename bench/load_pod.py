@@ -49,8 +49,9 @@ while True:
 print(json.dumps({"at": round(at, 3), "done": True, "begun": begun, **counts}), flush=True)
 """
 
-# The CPU of the request's own thread, and not of the clock: a busy machine makes it slower, and never cheaper. Its
-# socket is made by hand because HTTPServer asks a DNS server for its own name first.
+# The CPU of its own thread, and not of the clock: a busy machine makes a request slower, and never cheaper. One request
+# at a time, the others in the socket's queue: hundreds of threads would take each other's CPU. It is no HTTPServer
+# because that asks a DNS server for its own name first.
 BURN_SCRIPT = """
 import http.server, os, socketserver, time
 SECONDS = float(os.environ["BURN_SECONDS"])
@@ -63,8 +64,8 @@ class Burn(http.server.BaseHTTPRequestHandler):
         self.end_headers()
     def log_message(self, *_):
         pass
-class Server(socketserver.ThreadingTCPServer):
-    allow_reuse_address, daemon_threads, request_queue_size = True, True, 128
+class Server(socketserver.TCPServer):
+    allow_reuse_address, request_queue_size = True, 1024
 Server(("", int(os.environ["PORT"])), Burn).serve_forever()
 """
 
