@@ -18,6 +18,8 @@ TRACES ?= ../shared/traces
 MODEL_VERSION ?= 0.2.0
 CARD := $(BIN)/python -m predictor_model.card --evaluation docs/evaluation.json --calibration docs/calibration.json --experiment docs/experiment.json --page docs/evaluation.md
 
+RECORDED := $(BIN)/python -m bench.recorded --replay docs/recorded.json
+
 .PHONY: help
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -101,11 +103,13 @@ generate = $(BIN)/python -m $(word 2,$(subst :, ,$(1)))
 docs: install ## renew the generated pages of docs/
 	$(foreach page,$(PAGES),$(call generate,$(page)) > $(word 1,$(subst :, ,$(page))) &&) true
 	$(CARD)
+	$(RECORDED)
 
 .PHONY: docs-check
 docs-check: install ## generated pages are as their sources say
 	$(foreach page,$(PAGES),$(call generate,$(page)) | diff $(word 1,$(subst :, ,$(page))) - &&) true
 	$(CARD) --check
+	$(RECORDED) --check
 
 .PHONY: golden
 golden: install ## renew golden files on purpose; read the diff

@@ -1,10 +1,10 @@
 """A real HPA and a real KPA under a known load, recorded, and the simulator's own under the same load beside them.
 
-Run: python -m bench.recorded --record docs/recorded.json [--on "Knative Serving=0.48.2" ...] [--seconds 1500]
+Run: python -m bench.recorded --record docs/recorded.json [--on "Knative Serving=0.48.2" ...] [--seconds 900]
      python -m bench.recorded --replay docs/recorded.json [--page docs/simulator.md] [--picture docs/simulator.png]
      python -m bench.recorded --replay docs/recorded.json --check
 
-The first form needs the cluster of KUBECONFIG, with Knative Serving, metrics-server and half an hour of its time. The
+The first form needs the cluster of KUBECONFIG, with Knative Serving, metrics-server and twenty minutes of its time. The
 others replay what was recorded and write, or check, docs/simulator.md; the picture needs Chromium.
 """
 

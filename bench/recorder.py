@@ -32,47 +32,42 @@ CPU, CONCURRENCY = "on-cpu", "on-concurrency"  # the two workloads
 SERVICES: Final = Resource("", "v1", "services", "Service")
 KNATIVE_SERVICES: Final = Resource("serving.knative.dev", "v1", "services", "Service")
 
-REQUEST_MILLICORES: Final = 60
+REQUEST_MILLICORES: Final = 30
 UTILIZATION: Final = 70
-BURN_SECONDS: Final = 0.025
+BURN_SECONDS: Final = 0.015
 HPA_START_SECONDS: Final = 25
 MAX_REPLICAS: Final = 12
 TARGET_CORES: Final = REQUEST_MILLICORES / 1000 * UTILIZATION / 100
 
 CONCURRENT: Final = 5
-WAIT_SECONDS: Final = 1.0
+WAIT_SECONDS: Final = 2.0
 KPA_START_SECONDS: Final = 8
 TARGET_CONCURRENCY: Final = CONCURRENT * 0.7  # Knative's own share
 
 # Seconds, and pods at their target that the load is worth from then on.
 HPA_PODS: Final[Profile] = (
     (0, 0.8),
-    (60, 2.6),  # a step
-    (150, 2.8),  # within the tolerance of 3
-    (210, 3.25),
-    (300, 9.0),  # a step beyond what one period may add
-    (420, 4.0),  # a fall that is over before the stabilization window is
-    *((540 + 25 * i, 5.0 + i) for i in range(7)),  # a ramp up to 11
-    (750, 2.0),  # a fall that lasts
-    (1140, 10.0),  # a spike
-    (1170, 2.0),
-    (1500, 0.0),
+    (40, 2.6),  # a step
+    (110, 9.0),  # a step beyond what one period may add
+    (200, 4.0),  # a fall that is over before the stabilization window is
+    *((270 + 25 * i, 5.0 + i) for i in range(7)),  # a ramp up to 11
+    (450, 2.0),  # a fall that lasts
+    (810, 7.0),  # a spike
+    (840, 2.0),
+    (900, 0.0),
 )
 KPA_PODS: Final[Profile] = (
     (0, 1.6),
-    (60, 2.6),  # a step without a panic
-    *((180 + 20 * i, 3.0 + 0.44 * i) for i in range(10)),  # a ramp up to 7
-    (440, 3.0),
-    (560, 10.0),  # a spike with a panic
-    (605, 3.0),
-    (780, 1.0),
-    (900, 8.0),  # a step that one pod cannot serve: requests wait
-    *((1020 + 30 * i, 7.0 - i) for i in range(4)),  # a ramp down to 4
-    (1160, 12.0),  # a spike of ten seconds
-    (1170, 3.0),
-    (1290, 0.0),  # to zero, and up again
-    (1420, 1.5),
-    (1500, 0.0),
+    (40, 2.6),  # a step without a panic
+    *((110 + 20 * i, 3.0 + 0.44 * i) for i in range(10)),  # a ramp up to 7
+    (320, 3.0),
+    (410, 10.0),  # a spike with a panic
+    (455, 3.0),
+    (560, 1.0),
+    (620, 8.0),  # a step that one pod cannot serve: requests wait
+    (700, 0.0),  # to zero, and up again
+    (830, 1.5),
+    (900, 0.0),
 )
 
 
@@ -165,7 +160,16 @@ class Recorder:
             wait = f"/?wait={WAIT_SECONDS:g}s"
             loads = (
                 Load(f"load-{CPU}", f"{CPU}.{self._namespace}:80", CPU, "/", start, profiles[CPU], say=1.0),
-                Load(f"load-{CONCURRENCY}", ingress, host, wait, start, profiles[CONCURRENCY], slow=2.0, say=1.0),
+                Load(
+                    f"load-{CONCURRENCY}",
+                    ingress,
+                    host,
+                    wait,
+                    start,
+                    profiles[CONCURRENCY],
+                    slow=2 * WAIT_SECONDS,
+                    say=1.0,
+                ),
             )
             for load in loads:
                 self._api.create(PODS, self._namespace, load.pod(image))

@@ -154,10 +154,12 @@ def changes(seen: Sequence[tuple[float, float]]) -> Changes:
 
 def by_second(curve: Changes, seconds: int) -> FloatArray:
     """Give a curve's value at each second from 0 on; before its first change it is that one's. Shape (seconds,)."""
-    times, values = (np.array(column, dtype=np.float64) for column in zip(*curve, strict=True))
-    at = np.searchsorted(times, np.arange(seconds), side="right") - 1
-    found: FloatArray = values[np.maximum(at, 0)]
-    return found
+    return _values_at(curve, np.arange(seconds, dtype=np.float64))
+
+
+def value_at(curve: Changes, second: float) -> float:
+    """Give a curve's value at one second, as `by_second` does."""
+    return float(_values_at(curve, np.array([second]))[0])
 
 
 def by_whole_seconds(said: Sequence[tuple[float, float]], start: int, end: int) -> tuple[float, ...]:
@@ -171,3 +173,9 @@ def by_whole_seconds(said: Sequence[tuple[float, float]], start: int, end: int) 
     times, counts = zip(*said, strict=True)
     at = np.interp(np.arange(start, end + 1), times, counts)
     return tuple(np.round(np.diff(at), 2).tolist())
+
+
+def _values_at(curve: Changes, seconds: FloatArray) -> FloatArray:
+    times, values = (np.array(column, dtype=np.float64) for column in zip(*curve, strict=True))
+    found: FloatArray = values[np.maximum(np.searchsorted(times, seconds, side="right") - 1, 0)]
+    return found

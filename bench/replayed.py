@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from bench.curves import Distance, distance, mean_distance
-from bench.recording import Changes, MetricsLook, Recorded, Recording, by_second, changes
+from bench.recording import Changes, MetricsLook, Recorded, Recording, by_second, changes, value_at
 from scaler.domain import FloatArray
 from scaler.replay.demand import TICK, Demand, IntArray
 from scaler.replay.hpa import HpaConfig
@@ -22,11 +22,12 @@ from scaler.replay.lanes import Lane, Lanes, lanes_of
 from scaler.replay.metrics import METRIC_WINDOW, Metrics
 from scaler.replay.physics import Physics
 from scaler.replay.play import play, play_kpa
+from scaler.replay.pods import Pods
 from scaler.replay.start_up import StartUp
 from scaler.replay.traces import EPOCH
 
 PHASES: Final = range(TICK // timedelta(seconds=1))  # seconds from a sync of the simulator to second 0
-BEGIN_TICKS: Final = 2  # of the lead: both need a load to begin with
+BEGIN_TICKS: Final = 4  # of the lead: the windows of both are full by second 0, and a KPA's first panic is over
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Pipeline:
     window: timedelta
 
 
+TARGET_BURST_CAPACITY: Final = 211  # requests; Knative's own
 USUAL: Final = Pipeline(Physics().metric_delay, METRIC_WINDOW)
 """What a backtest takes where nobody says otherwise."""
 
@@ -91,7 +93,7 @@ def simulated_hpa(recording: Recording, pipeline: Pipeline, phase: int) -> Curve
     cost = recorded.per_request * used_over_asked(recorded, recording.lead_seconds)
     lanes = _lanes(recording, recorded, cost, phase, pipeline)
     per_pod = lanes.capacity * recorded.target_utilization
-    hpas = HpaLanes(lanes, HpaConfig(per_pod, lanes.max_replicas), lanes.settled_pods(BEGIN_TICKS, per_pod))
+    hpas = HpaLanes(lanes, HpaConfig(per_pod, lanes.max_replicas), _pods_found(recording, recorded, lanes, phase))
     window = range(BEGIN_TICKS, len(lanes.metrics))
     played = play(hpas, window, watched=[0])
     at = [_second(recording, phase, tick * TICK) for tick in window]
@@ -102,8 +104,9 @@ def simulated_kpa(recording: Recording, phase: int) -> Curves:
     """Replay the KPA's load: requests in flight, each for as long as they were measured to be where none waits."""
     recorded = recording.kpa
     lanes = _lanes(recording, recorded, recorded.request_seconds, phase, USUAL)
-    config = KpaConfig(target_utilization=recorded.target_utilization)
-    pods = lanes.settled_pods(BEGIN_TICKS, lanes.capacity * recorded.target_utilization, SUB_TICK)
+    takes = recorded.capacity * recorded.max_replicas
+    config = KpaConfig(target_utilization=recorded.target_utilization, activator_in_path=takes < TARGET_BURST_CAPACITY)
+    pods = _pods_found(recording, recorded, lanes, phase, SUB_TICK)
     clock = lanes.metrics.clock
     began = sub_ticks(clock, clock.time_of(BEGIN_TICKS)).start
     kpas = KpaLanes(lanes, config, pods, began=began, request_time=timedelta(seconds=recorded.request_seconds))
@@ -148,6 +151,12 @@ def _lanes(recording: Recording, recorded: Recorded, cost: float, phase: int, pi
     )
     lane = Lane(0, recorded.capacity, recorded.min_replicas, recorded.max_replicas, start_up, seed=0)
     return lanes_of([lane], metrics, physics)
+
+
+def _pods_found(recording: Recording, recorded: Recorded, lanes: Lanes, phase: int, step: timedelta = TICK) -> Pods:
+    """Begin with the Ready pods that the cluster had then: neither remembers how it came to them."""
+    ready = value_at(recorded.ready, _second(recording, phase, BEGIN_TICKS * TICK))
+    return Pods(np.array([int(ready)]), lanes.delays(step), lanes.physics)
 
 
 def _second(recording: Recording, phase: int, since_begin: timedelta) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.recorder import LEAD_SECONDS, requests_per_second, sent_by
-from bench.recording import MetricsLook, Recorded, Recording, by_second, by_whole_seconds, changes, read
+from bench.recording import MetricsLook, Recorded, Recording, by_second, by_whole_seconds, changes, read, value_at
 
 
 def recorded(**other: object) -> Recorded:
@@ -44,6 +44,10 @@ def test_only_changes_are_kept() -> None:
 
 def test_a_curve_holds_its_value_until_the_next_change() -> None:
     assert by_second(((-3.0, 2.0), (1.5, 4.0), (3.0, 1.0)), 5).tolist() == [2, 2, 4, 1, 1]
+
+
+def test_a_curve_has_a_value_at_any_time() -> None:
+    assert [value_at(((-3.0, 2.0), (1.5, 4.0)), second) for second in (-9.0, -1.0, 1.5, 7.2)] == [2, 2, 4, 4]
 
 
 def test_before_its_first_change_a_curve_is_what_it_becomes() -> None:
