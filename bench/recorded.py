@@ -15,13 +15,13 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from bench.fake_process import unix_now
 from bench.recorder import KPA_PODS, Recorder
 from bench.recording import read
 from bench.simulator_page import draw, page, photograph
 from scaler.kube.api import connect
 
 PAGE: Final = Path("docs/simulator.md")
-NAMESPACE: Final = "bench-recorded"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,7 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--ingress", default="10.203.0.80:80", help="Knative's ingress, as pods reach it")
     options = parser.parse_args(arguments)
     if options.record is not None:
-        recorder = Recorder(connect(user_agent="bench"), NAMESPACE, lambda line: print(line, flush=True))
+        # A name of its own: the HPA controller remembers the recommendations of one that was deleted just now.
+        namespace = f"bench-recorded-{unix_now():.0f}"
+        recorder = Recorder(connect(user_agent="bench"), namespace, lambda line: print(line, flush=True))
         cluster = dict(one.split("=", 1) for one in options.on)
         recorder.record(
             echo=options.echo,

@@ -52,9 +52,9 @@ A real HPA and a real KPA followed a known load for {minutes:.0f} minutes. The H
 ![Replicas of the HPA and the KPA, real and simulated, over the load](simulator.png)"""
 _READING: Final = """Second by second over {seconds} s. The real HPA had {hpa:.1f} Ready pods on the mean, the real
 KPA {kpa:.1f}. When an autoscaler looks is luck: each row is the mean over {phases} phases of the simulator's ticks of
-15 s, a second apart, and its largest difference that of the worst phase. "Late by" is the shift of the curve at which
-the mean difference is least. The last two rows take metrics as late and as coarse as a backtest does where nobody says
-otherwise; all others as they were here."""
+15 s, a second apart, and its largest difference that of the worst phase; the picture shows the one in the middle. "Late
+by" is the shift of the curve at which the mean difference is least. The last two rows take metrics as late and as
+coarse as a backtest does where nobody says otherwise; all others as they were here."""
 _LOAD_TEXT: Final = """The load goes up in steps and a ramp, falls, and spikes: the HPA meets its tolerance, pods that
 are not Ready yet and the 300 s of stabilization, the KPA panics with their 60 s, requests that wait, and the way to
 zero and back. The HPA's limits on scaling up were not met within the time compared. A request burns {burn:.0f} ms of
@@ -86,12 +86,16 @@ DIFFERENCES: Final = """- **The HPA is late by up to a tick.** A simulated metri
   requests a pod takes, still waits.
 - **A backtest's usual metrics**, later and coarser than metrics-server's at its 15 s, make its HPA as late as the
   last two rows say. That is what a backtest assumes of an unknown pipeline, and it is no mean of real clusters.
+- **An HPA without a `behavior`**, as recorded, is not quite one with the default behaviour that Kubernetes documents and
+  the simulator has: its controller (`normalizeDesiredReplicas` of Kubernetes 1.34) adds up to twice the replicas or to
+  4 in a sync, not 4 more, and goes up to the highest recommendation of the last 300 s. Above 4 replicas the first is
+  the same. It shows before second 0: the HPA of a try that was broken off had had the same name, the controller still
+  knew its recommendations, and went 1, 4, 8. The simulator begins with the 8.
 
 This is one recording of one cluster with one node, shared with other work; earlier tries, in which the machine was so
-busy that requests failed and metrics were missing, were broken off and are not shown. What it says of the simulator holds for
-small services with a start-up of seconds, and not for images that are pulled, nodes that are added, or other metrics.
-The HPA has more pods than its load needs at second 0, because the start of the first server, a Python process, cost it
-more CPU than a pod's target; the simulator begins with the same pods."""
+busy that requests failed and metrics were missing, were broken off and are not shown. What it says of the simulator
+holds for small services with a start-up of seconds, and not for images that are pulled, nodes that are added, or other
+metrics."""
 
 
 def page(recording: Recording) -> str:
