@@ -86,11 +86,11 @@ DIFFERENCES: Final = """- **The HPA is late by up to a tick.** A simulated metri
   requests a pod takes, still waits.
 - **A backtest's usual metrics**, later and coarser than metrics-server's at its 15 s, make its HPA as late as the
   last two rows say. That is what a backtest assumes of an unknown pipeline, and it is no mean of real clusters.
-- **An HPA without a `behavior`**, as recorded, is not quite one with the default behaviour that Kubernetes documents and
-  the simulator has: its controller (`normalizeDesiredReplicas` of Kubernetes 1.34) adds up to twice the replicas or to
-  4 in a sync, not 4 more, and goes up to the highest recommendation of the last 300 s. Above 4 replicas the first is
-  the same. It shows before second 0: the HPA of a try that was broken off had had the same name, the controller still
-  knew its recommendations, and went 1, 4, 8. The simulator begins with the 8.
+- **An HPA without a `behavior`**, as recorded, is not quite one with the default behaviour that Kubernetes documents
+  and the simulator has: in a sync its controller (`normalizeDesiredReplicas` of Kubernetes 1.34) goes up to twice the
+  replicas, or to 4 where that is more, not by 4; and it goes up to the highest recommendation of the last 300 s. From 4
+  replicas on the first is the same. It shows before second 0: the HPA of a try that was broken off had had the same
+  name, the controller still knew its recommendations, and went from 1 to 4 and 8. The simulator begins with the 8.
 
 This is one recording of one cluster with one node, shared with other work; earlier tries, in which the machine was so
 busy that requests failed and metrics were missing, were broken off and are not shown. What it says of the simulator
