@@ -18,6 +18,7 @@ TRACES ?= ../shared/traces
 MODEL_VERSION ?= 0.2.0
 CARD := $(BIN)/python -m predictor_model.card --evaluation docs/evaluation.json --calibration docs/calibration.json --experiment docs/experiment.json --page docs/evaluation.md
 SCENARIOS := $(BIN)/python -m bench.scenarios --json docs/scenarios.json --page docs/scenarios.md
+RECORDED := $(BIN)/python -m bench.recorded --replay docs/recorded.json
 
 .PHONY: help
 help: ## this list
@@ -103,12 +104,14 @@ docs: install ## renew the generated pages of docs/
 	$(foreach page,$(PAGES),$(call generate,$(page)) > $(word 1,$(subst :, ,$(page))) &&) true
 	$(CARD)
 	$(SCENARIOS) --no-run
+	$(RECORDED)
 
 .PHONY: docs-check
 docs-check: install ## generated pages are as their sources say
 	$(foreach page,$(PAGES),$(call generate,$(page)) | diff $(word 1,$(subst :, ,$(page))) - &&) true
 	$(CARD) --check
 	$(SCENARIOS) --check
+	$(RECORDED) --check
 
 .PHONY: golden
 golden: install ## renew golden files on purpose; read the diff

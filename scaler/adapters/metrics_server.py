@@ -62,7 +62,7 @@ class MetricsServerLoads:
                 continue
             name = (str(metadata.get("namespace") or ""), str(metadata.get("name") or ""))
             values[name], times[name] = value, at.timestamp()
-            windows.append(_window(item.get("window")))
+            windows.append(window_of(item.get("window")))
         if not values:
             return PodSamples()
         newest = min(now.timestamp(), max(times.values()))
@@ -108,7 +108,7 @@ def _total(item: Json, metric: str) -> float | None:
     return sum(known) if known and len(known) == len(values) else None
 
 
-def _window(text: Any) -> timedelta:
+def window_of(text: Any) -> timedelta:
     """Read Go's durations as metrics-server writes them: `15.041s`, `1m0s`; 0 for anything else."""
     match = _WINDOW.fullmatch(text) if isinstance(text, str) else None
     return timedelta(minutes=int(match[1] or 0), seconds=float(match[2] or 0)) if match else timedelta(0)

@@ -33,7 +33,9 @@ class KpaConfig:
         panic_window_ratio: The panic average's time, as a share of the stable window.
         panic_threshold_ratio: Pods that the panic average asks for, as a ratio to those ready, that start a panic.
         max_scale_up_rate, max_scale_down_rate: Largest ratio of desired and ready pods, either way.
-        scale_to_zero_grace: From inactive to no pod.
+        scale_to_zero_grace: From inactive to no pod; the time that the activator must have been in the path.
+        activator_in_path: Whether it is there all along, as it is where all pods together take fewer requests than the
+            target burst capacity (211): then that time is over before a revision is inactive, and nothing waits for it.
         initial_scale: Least pods until that many were ready once.
         activation_scale: Least pods while there is any demand.
     """
@@ -46,6 +48,7 @@ class KpaConfig:
     max_scale_down_rate: float = 2.0
     enable_scale_to_zero: bool = True
     scale_to_zero_grace: timedelta = timedelta(seconds=30)
+    activator_in_path: bool = False
     initial_scale: int = 1
     activation_scale: int = 1
 
@@ -180,7 +183,7 @@ class PodAutoscalers:
             return np.maximum(wanted, 1)
         elapsed = (sub_tick - self._state_since) * SUB_TICK.total_seconds()
         active_for_long = elapsed >= config.stable_window.total_seconds()
-        grace_over = elapsed >= config.scale_to_zero_grace.total_seconds()
+        grace_over = (elapsed >= config.scale_to_zero_grace.total_seconds()) | config.activator_in_path
         replicas = np.where(
             idle & (state == _ACTIVE) & ~active_for_long,
             1,

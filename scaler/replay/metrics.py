@@ -11,7 +11,6 @@ from scaler.domain import FloatArray
 from scaler.replay.demand import TICK, Demand, IntArray
 
 METRIC_WINDOW = timedelta(seconds=60)  # what one metric sample averages over
-WINDOW_TICKS = METRIC_WINDOW // TICK
 
 
 class Metrics:
@@ -22,14 +21,22 @@ class Metrics:
     Attributes:
         demands: The loads, D of them, with the same start, step and length.
         metric_delay: From the end of a step to its value being visible.
+        window_ticks: What one sample averages over.
         load: What arrives, NaN is unknown. Shape (n, D).
         ends: At each tick, the tick at which the newest averaged window ends. Shape (n,).
         sampled: At each tick, the mean over that window; NaN where most of it is missing. Shape (n, D).
         last_value: At each tick, the tick at which the newest known value ends; 0 where there is none. Shape (n, D).
     """
 
-    def __init__(self, demands: Sequence[Demand], metric_delay: timedelta) -> None:
+    def __init__(
+        self, demands: Sequence[Demand], metric_delay: timedelta, *, metric_window: timedelta = METRIC_WINDOW
+    ) -> None:
         """Prepare running sums, so that any mean costs the same, and the newest sample of every tick.
+
+        Args:
+            demands: The loads.
+            metric_delay: From the end of a step to its value being visible.
+            metric_window: What one sample averages over, rounded up to whole ticks.
 
         Raises:
             ValueError: The loads do not share one clock.
@@ -39,6 +46,7 @@ class Metrics:
             raise ValueError("loads in one simulation must share start, step and length")
         self.demands = tuple(demands)
         self.metric_delay = metric_delay
+        self.window_ticks = -(-metric_window // TICK)
         self.load: FloatArray = np.stack([demand.load for demand in demands], axis=1)
         ticks, columns = self.load.shape
         nothing = np.zeros((1, columns))
@@ -46,7 +54,7 @@ class Metrics:
         self._sums = np.concatenate((nothing, np.nancumsum(self.load, axis=0)))
         self._counts: IntArray = np.concatenate((nothing.astype(np.int64), np.cumsum(known, axis=0)))
         self.ends: IntArray = np.array([first.known_until(first.time_of(tick), metric_delay) for tick in range(ticks)])
-        self.sampled = self._mean_before(self.ends, WINDOW_TICKS)
+        self.sampled = self._mean_before(self.ends, self.window_ticks)
         # Row e of this: one past the last known value among the first e ticks, 0 where there is none.
         newest = np.maximum.accumulate(np.where(known, np.arange(1, ticks + 1)[:, None], 0), axis=0)
         self.last_value: IntArray = np.concatenate((nothing.astype(np.int64), newest))[self.ends]

@@ -8,7 +8,6 @@ from scaler.domain import FloatArray
 from scaler.replay.demand import IntArray
 from scaler.replay.hpa import PodMetrics
 from scaler.replay.lanes import Lanes
-from scaler.replay.metrics import WINDOW_TICKS
 from scaler.replay.pods import Pods
 
 _MANY = np.iinfo(np.int64).max
@@ -32,7 +31,7 @@ class MetricsApi:
         self._lanes = lanes
         self._pods = pods
         ends = lanes.metrics.ends
-        oldest = int((np.arange(len(ends)) - ends).max()) + WINDOW_TICKS
+        oldest = int((np.arange(len(ends)) - ends).max()) + lanes.metrics.window_ticks
         self._ready = np.tile(pods.ready, (oldest, 1))  # rows by tick modulo the height
         # Of the newest window: where it ends, the metric, and the pods ready since its begin and since its end.
         self._end = -1
@@ -68,7 +67,7 @@ class MetricsApi:
 
     def _look_back(self, tick: int, end: int) -> None:
         """Read a window that is new: load over the pods that carried it, and who was ready since."""
-        begin = max(end - WINDOW_TICKS, 0)
+        begin = max(end - self._lanes.metrics.window_ticks, 0)
         ready = self._ready[np.arange(begin, tick) % len(self._ready)]  # (ticks, L)
         self._end = end
         self._throughout = ready.min(axis=0, initial=_MANY)

@@ -77,10 +77,18 @@ def play(
     return Played(ledger.scores(), log.ready, log.ordered)
 
 
-def play_kpa(kpas: KpaLanes, window: range, *, after: Each = nothing, watched: Sequence[int] = ()) -> Played:
+def play_kpa(
+    kpas: KpaLanes,
+    window: range,
+    *,
+    after: Each = nothing,
+    after_each: Each = nothing,
+    watched: Sequence[int] = (),
+) -> Played:
     """Let every tick of a window pass at the pace of the KPA, as `play` does.
 
-    Pods are kept as they stand in the first sub-tick of each tick, and `after` is called there.
+    Pods are kept as they stand in the first sub-tick of each tick, and `after` is called there; `after_each` is called
+    with every sub-tick.
     """
     clock = kpas.lanes.metrics.clock
     # One pod's worth of requests is held by the activator, whatever is ready.
@@ -97,6 +105,7 @@ def play_kpa(kpas: KpaLanes, window: range, *, after: Each = nothing, watched: S
             tick = now
             log.add(tick - window.start, counts.ready, counts.ordered)
             after(tick)
+        after_each(sub_tick)
     return Played(ledger.scores(), log.ready, log.ordered)
 
 

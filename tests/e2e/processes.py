@@ -24,13 +24,13 @@ from typing import Final
 
 import httpx
 
+from bench.echo_workloads import container, opt_in, stateful_set
 from scaler.kube.api import KubeApi, connect
 from scaler.kube.resources import HPAS, STATEFUL_SETS
 from scaler.replay.model_server import running_model_server
 from tests.e2e.install import ROOT, SYSTEM
 from tests.e2e.proxy import Proxy, Upstream, proxy_before, write_kubeconfig
 from tests.e2e.tools import Json, Kubectl, eventually, now
-from tests.e2e.workloads import container, opt_in, stateful_set
 
 PROMETHEUS: Final = os.environ.get("AI_HPA_E2E_PROMETHEUS_FROM_HERE") or "http://127.0.0.1:9090"
 SAMPLE_SECONDS: Final = 0.5

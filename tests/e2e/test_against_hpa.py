@@ -15,14 +15,15 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
+from bench.echo_workloads import container, deployment, hpa, predictive_scaler, service
+from bench.load_pod import Load
 from scaler.domain import FloatArray
 from scaler.kube.api import KubeApi, connect
 from scaler.kube.resources import DEPLOYMENTS
 from scaler.replay.traces import demo_trace
 from tests.e2e.backfill import STEP, Backfill, Past, context_start, day_before, run_id
 from tests.e2e.timeline import Timeline, timeline, wait_until
-from tests.e2e.tools import Json, Kubectl, Load, Report, eventually, now
-from tests.e2e.workloads import container, deployment, hpa, predictive_scaler, service
+from tests.e2e.tools import Json, Kubectl, Report, eventually, now
 
 pytestmark = pytest.mark.usefixtures("installed")
 

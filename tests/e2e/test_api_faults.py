@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bench.echo_workloads import container, hpa
 from tests.e2e.install import ROOT
 from tests.e2e.processes import (
     STABILIZATION,
@@ -33,7 +34,6 @@ from tests.e2e.processes import (
 )
 from tests.e2e.proxy import Call, Fault, Upstream, proxy_before, status_fault, write_kubeconfig
 from tests.e2e.tools import AuditEvent, AuditLog, Json, Kubectl, Report, eventually, now, throughout
-from tests.e2e.workloads import container, hpa
 
 NAMESPACE = "e2e-api-faults"
 OTHER = "e2e-api-rights"

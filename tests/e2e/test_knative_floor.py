@@ -14,12 +14,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from bench.echo_workloads import inference_service, predictive_scaler
+from bench.load_pod import Load
 from scaler.kube.api import KubeApi, connect
 from scaler.kube.resources import INFERENCE_SERVICES, PODS, REVISIONS
 from tests.e2e.backfill import DAY, STEP, Backfill, Past, context_start, day_before, run_id
 from tests.e2e.timeline import Timeline, timeline, wait_until
-from tests.e2e.tools import Json, Kubectl, Load, Report, eventually, is_ready, now, value_at
-from tests.e2e.workloads import inference_service, predictive_scaler
+from tests.e2e.tools import Json, Kubectl, Report, eventually, is_ready, now, value_at
 
 pytestmark = pytest.mark.usefixtures("installed")
 

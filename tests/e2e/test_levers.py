@@ -9,8 +9,7 @@ from functools import partial
 
 import pytest
 
-from tests.e2e.tools import AuditLog, Json, Kubectl, Load, Report, environment, eventually, throughout, value_at
-from tests.e2e.workloads import (
+from bench.echo_workloads import (
     container,
     deployment,
     hpa,
@@ -22,6 +21,8 @@ from tests.e2e.workloads import (
     standard,
     stateful_set,
 )
+from bench.load_pod import Load
+from tests.e2e.tools import AuditLog, Json, Kubectl, Report, environment, eventually, throughout, value_at
 
 pytestmark = pytest.mark.usefixtures("installed")
 

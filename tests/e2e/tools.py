@@ -7,7 +7,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -159,92 +159,6 @@ def _decoded(line: bytes) -> Json:
     except ValueError:  # the line that is being written right now
         return {}
     return entry
-
-
-LOAD_SCRIPT = """
-import http.client, json, os, sys, threading, time
-plan = json.loads(os.environ["PLAN"])
-address, host, path, start, profile = (plan[k] for k in ("address", "host", "path", "start", "profile"))
-name, _, port = address.partition(":")
-counts = {"sent": 0, "failed": 0, "slow": 0}
-def ask():
-    begin = time.monotonic()
-    try:
-        connection = http.client.HTTPConnection(name, int(port or 80), timeout=30)
-        connection.request("GET", path, headers={"Host": host})
-        ok = connection.getresponse().status == 200
-        connection.close()
-    except OSError:
-        ok = False
-    counts["sent"] += 1
-    counts["failed"] += not ok
-    counts["slow"] += ok and time.monotonic() - begin > plan.get("slow", 1.0)
-def rate(at):
-    before = [r for t, r in profile if t <= at]
-    return before[-1] if before else 0.0
-due = 0.0
-said = time.monotonic()
-while True:
-    at = time.time() - start
-    if at > profile[-1][0]:
-        break
-    due += rate(at) * 0.05
-    while due >= 1.0:
-        due -= 1.0
-        threading.Thread(target=ask, daemon=True).start()
-    if time.monotonic() - said > 5:
-        said = time.monotonic()
-        print(json.dumps({"at": at, "rate": rate(at), **counts}), flush=True)
-    time.sleep(0.05)
-print(json.dumps({"at": at, "done": True, **counts}), flush=True)
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """An open-loop load generator in the cluster: one pod that keeps to a profile of requests per second.
-
-    Attributes:
-        address: `host:port` to connect to.
-        host: Host header.
-        profile: (seconds after `start`, requests per second from then on); the last entry ends it.
-    """
-
-    name: str
-    address: str
-    host: str
-    path: str
-    start: float
-    profile: Sequence[tuple[float, float]]
-    slow: float = 1.0
-
-    def pod(self, image: str) -> Json:
-        plan = {
-            "address": self.address,
-            "host": self.host,
-            "path": self.path,
-            "start": self.start,
-            "profile": list(self.profile),
-            "slow": self.slow,
-        }
-        return {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": self.name, "labels": {"app": "load"}},
-            "spec": {
-                "restartPolicy": "Never",
-                "terminationGracePeriodSeconds": 0,
-                "containers": [
-                    {
-                        "name": "load",
-                        "image": image,
-                        "command": ["python", "-c", LOAD_SCRIPT],
-                        "env": [{"name": "PLAN", "value": json.dumps(plan)}],
-                        "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}},
-                    }
-                ],
-            },
-        }
 
 
 @dataclass(slots=True)

@@ -145,6 +145,12 @@ def test_without_demand_one_pod_stays_for_a_stable_window_and_goes_after_the_gra
     assert seen[44:] == [0] * 6
 
 
+def test_the_last_pod_goes_with_the_stable_window_where_the_activator_was_in_the_path_all_along() -> None:
+    seen = Story(1, KpaConfig(activator_in_path=True)).run(0, 100)
+    # active since 0 s: inactive at 60 s, and the grace was over long before
+    assert seen == [1] * 30 + [0] * 20
+
+
 def test_demand_within_the_grace_keeps_the_pod_and_starts_the_window_anew() -> None:
     story = Story(1)
     story.run(0, 80)

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from scaler.replay.demand import TICK, demand_from
+from scaler.replay.demand import TICK, Demand, demand_from
 from scaler.replay.metrics import Metrics
 
 T0 = datetime(2026, 1, 5, tzinfo=UTC)
@@ -63,3 +63,12 @@ def test_loads_of_different_clocks_are_refused() -> None:
     early, late = (metrics_of([1.0, 2.0], start=start).demands[0] for start in (T0, T0 + TICK))
     with pytest.raises(ValueError, match="must share start, step and length"):
         Metrics([early, late], MINUTE)
+
+
+def test_a_sample_averages_over_the_window_asked_for() -> None:
+    demand = Demand(T0, TICK, np.array([10.0, 20.0, 30.0, 40.0, 50.0, 60.0]))
+    narrow = Metrics([demand], timedelta(seconds=2), metric_window=timedelta(seconds=15))
+    wide = Metrics([demand], timedelta(seconds=2), metric_window=timedelta(seconds=20))  # two ticks, rounded up
+    # The newest window ends a tick ago: a delay of two seconds is seen at the next tick.
+    assert narrow.sampled[2:, 0].tolist() == [10.0, 20.0, 30.0, 40.0]
+    assert wide.sampled[2:, 0].tolist() == [10.0, 15.0, 25.0, 35.0]

@@ -144,3 +144,12 @@ def test_the_first_requests_of_a_service_at_zero_are_held_until_its_pod_is_there
     assert played.ready[-1, 0] >= 1
     assert played.scores[0].late_requests > 0
     assert played.scores[0].dropped_requests == 0
+
+
+def test_every_sub_tick_is_told_once_its_kpa_has_acted() -> None:
+    scaled = kpas(lanes([[35.0] * 3 + [140.0] * 2], [lane(start_seconds=20.0)]), 8)
+    told: list[tuple[int, int]] = []
+    play_kpa(scaled, range(8, 16), after_each=lambda n: told.append((n, int(scaled.pods.ordered[0]))))
+    assert [n for n, _ in told] == list(range(60, 120))
+    raised = next(n for n, ordered in told if ordered > 5)
+    assert 0 < raised - timedelta(minutes=3) // SUB_TICK <= 3  # within the panic window, not at the next tick

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.e2e.tools import Json
+from scaler.kube.api import Json
 
 ECHO = "dev.local/echo:lab"
 PORT = 8080
@@ -29,6 +29,7 @@ def container(image: str = ECHO, *, cpu: str = "15m", limit: str = "500m", slow_
 
 
 def template(name: str, spec: Json) -> Json:
+    """Pods of one container, which end at once."""
     return {
         "metadata": {"labels": {"app": name}},
         "spec": {"containers": [spec], "terminationGracePeriodSeconds": 1, "enableServiceLinks": False},
@@ -36,6 +37,7 @@ def template(name: str, spec: Json) -> Json:
 
 
 def service(name: str) -> Json:
+    """A Service in front of the pods of one workload."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -45,6 +47,7 @@ def service(name: str) -> Json:
 
 
 def deployment(name: str, spec: Json, *, annotations: dict[str, str] | None = None, replicas: int = 1) -> Json:
+    """A Deployment of one container."""
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -58,6 +61,7 @@ def deployment(name: str, spec: Json, *, annotations: dict[str, str] | None = No
 
 
 def stateful_set(name: str, spec: Json, *, annotations: dict[str, str]) -> Json:
+    """A StatefulSet of one container."""
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
@@ -74,6 +78,7 @@ def stateful_set(name: str, spec: Json, *, annotations: dict[str, str]) -> Json:
 def hpa(
     name: str, *, target: str, maximum: int = 8, utilization: int = 80, annotations: dict[str, str] | None = None
 ) -> Json:
+    """An HPA on CPU over a Deployment, with the default behaviour."""
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
@@ -93,6 +98,7 @@ def hpa(
 
 
 def scaled_object(name: str, *, target: str, annotations: dict[str, str]) -> Json:
+    """A ScaledObject whose CPU trigger never holds."""
     return {
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "ScaledObject",
@@ -116,6 +122,7 @@ def inference_service(
     slow_start: int = 0,
     **predictor: Any,
 ) -> Json:
+    """An InferenceService whose predictor is the echo server."""
     spec = {
         **container(cpu=cpu, slow_start=slow_start),
         "name": "kserve-container",
@@ -127,6 +134,24 @@ def inference_service(
         "metadata": {"name": name, "annotations": annotations or {}},
         "spec": {
             "predictor": {"minReplicas": minimum, "maxReplicas": maximum, "containers": [spec], **predictor},
+        },
+    }
+
+
+def knative_service(name: str, spec: Json, *, annotations: dict[str, str], concurrency: int = 0) -> Json:
+    """A Knative Service whose pods take `concurrency` requests at once at the most; 0 is any number.
+
+    The annotations stand on its Revisions, as those of its autoscaler must.
+    """
+    return {
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {
+            "template": {
+                "metadata": {"annotations": annotations},
+                "spec": {"containerConcurrency": concurrency, "containers": [spec]},
+            }
         },
     }
 
@@ -146,6 +171,7 @@ def opt_in(**settings: str) -> dict[str, str]:
 
 
 def predictive_scaler(name: str, *, reference: tuple[str, str, str], **spec: Any) -> Json:
+    """A PredictiveScaler of one target."""
     api_version, kind, target_name = reference
     return {
         "apiVersion": "ai-hpa.dev/v1alpha1",
