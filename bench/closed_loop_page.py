@@ -100,7 +100,7 @@ def draw(summary: Mapping[str, Any]) -> go.Figure:
         legend={"orientation": "h", "y": 1.1, "yanchor": "bottom", "x": 0},
         font={"size": 13},
     )
-    figure.update_yaxes(type="log")
+    figure.update_yaxes(type="log", tickvals=[0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50])
     figure.update_yaxes(title_text="time short, over the HPA's", row=1, col=1)
     figure.update_xaxes(title_text="pod-hours over those needed")
     return figure
