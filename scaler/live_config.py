@@ -112,8 +112,8 @@ class LiveConfig:
         Bounded(
             1,
             1000,
-            "Most PredictiveScalers whose status one tick writes. At most half go to what touches no workload: floors "
-            "in mode shadow, and numbers brought up to date once per forecast period (1,000 workloads take 500 s).",
+            "Most PredictiveScalers whose status one tick writes. At most half go to what touches no workload, and at "
+            "most a sixth to numbers brought up to date once per forecast period (1,000 workloads take 25 minutes).",
         ),
     ] = 60
     assumed_maximum_ratio: Annotated[
