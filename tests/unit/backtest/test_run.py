@@ -142,10 +142,9 @@ def test_without_a_part_to_decide_on_there_is_no_verdict_and_all_else() -> None:
     assert (found.verdict.answer, found.verdict.why) == (Answer.NOT_ENOUGH_HISTORY, NOT_ENOUGH)
     assert (found.verdict.hpa_target, found.verdict.held, found.decided_days) == (None, None, 0.0)
     assert set(found.policies) == set(Policy)
-    # AI-HPA runs over the reactive target then, at the user's level: a point of its sweep.
+    # AI-HPA runs over the reactive target then, at the user's level.
     tuned = found.policies[Policy.AI_HPA_TUNED]
     assert (tuned.main.knob, tuned.main.hpa_target) == (OWN.level, REACTIVE_TARGET)
-    assert tuned.main in tuned.sweep
 
 
 def test_the_verdict_knows_nothing_of_the_part_that_checks_it() -> None:
