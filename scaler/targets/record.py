@@ -283,9 +283,11 @@ class StatusRecorder:
                 self._waiting.pop(name, None)
         order.sort(key=lambda entry: entry[:2])
         room = self._config.writes_per_tick
-        patient = [subject.name for _, urgency, subject in order if urgency is not _Urgency.ACTS]
         unchanged = [subject.name for _, urgency, subject in order if urgency is _Urgency.UNCHANGED]
-        put_off = {*patient[-(-room // 2) :], *unchanged[-(-room // 6) :]}
+        put_off = set(unchanged[-(-room // 6) :])
+        touch_none = [subject.name for _, urgency, subject in order if urgency is not _Urgency.ACTS]
+        patient = [name for name in touch_none if name not in put_off]
+        put_off.update(patient[-(-room // 2) :])
         return [subject for _, _, subject in order if subject.name not in put_off][:room]
 
     def _period(self, name: _Name, now: datetime) -> int:

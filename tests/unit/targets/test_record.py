@@ -319,6 +319,29 @@ def test_what_shadow_mode_would_do_takes_no_more_than_half(world: World) -> None
     assert {scaler.meta.name for scaler in world.api.scalers()} >= {"web8", "web9"}
 
 
+def test_what_shadow_mode_would_do_does_not_wait_for_all_that_did_not_change(world: World) -> None:
+    keys = [world.add(f"web{i}") for i in range(60)]
+    shadows = [world.add(f"shadow{i}") for i in range(2)]
+    for key in shadows:
+        world.cluster.switch(key, Mode.SHADOW)
+    for key in (*keys, *shadows):
+        world.decide(key)
+    while world.flush():
+        pass
+    world.config = RecorderConfig(PERIOD, 6)
+    world.restart()
+    for key in (*keys, *shadows):
+        world.decide(key)
+    assert world.flush() == 0
+    for key in (*keys, *shadows):
+        world.decide(key, load=7.0)
+    assert world.flush(PERIOD) == 1  # and all others wait
+    for key in shadows:
+        world.decide(key, floor=7)
+    assert world.flush() == 3  # one that did not change, and both in shadow mode
+    assert [world.component(key.name)["floor"] for key in shadows] == [7, 7]
+
+
 def test_a_standby_writes_nothing(world: World, web: TargetKey) -> None:
     world.leads = False
     world.decide(web, floor=5)
