@@ -37,8 +37,12 @@ def dropped(steps: int, *, before: float = 100.0, to: float = 0.0) -> FloatArray
         pytest.param(past(dropped(10), 100.0, 100.0), 100.0, id="gone for ten minutes"),
         pytest.param(past(dropped(180), 100.0, 100.0), 100.0, id="gone for as long as is waited"),
         pytest.param(past(dropped(181), 100.0, 100.0), None, id="gone for longer"),
-        pytest.param(past(dropped(10, to=49.0), 100.0, 100.0), 100.0, id="less than half"),
-        pytest.param(past(dropped(10, to=50.0), 100.0, 100.0), None, id="half is no absence"),
+        pytest.param(past(dropped(10, to=24.0), 100.0, 100.0), 100.0, id="less than a quarter"),
+        pytest.param(past(dropped(10, to=25.0), 100.0, 100.0), None, id="a quarter is no absence"),
+        pytest.param(past(dropped(10, before=50.0, to=12.0), 100.0), 50.0, id="a quarter of a day with half the load"),
+        pytest.param(
+            past(dropped(10, before=50.0, to=20.0), 100.0), None, id="far less than the season, not than before"
+        ),
         pytest.param(past(dropped(10), 100.0, 20.0), 40.0, id="the lower season, at the level before"),
         pytest.param(past(dropped(10), 0.0, 100.0), None, id="yesterday had none either"),
         pytest.param(past(dropped(10), 100.0), 100.0, id="of one season alone"),
