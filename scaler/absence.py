@@ -33,9 +33,9 @@ class AbsenceConfig:
         Bounded(
             0.0,
             1.0,
-            "Load below this share of what yesterday and last week at the same time say is absent, and pods are held for "
-            "its return. 0 holds none. Half of a season is an ordinary day; the training traces are below a quarter "
-            "0.7 % of the time.",
+            "Load below this share of what yesterday and last week at the same time say is absent, and pods are held "
+            "for its return. 0 holds none. Half of a season is an ordinary day; the training traces are below a "
+            "quarter 0.7 % of the time.",
         ),
     ] = 0.25
     absence_hold: Annotated[
