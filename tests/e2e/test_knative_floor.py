@@ -286,7 +286,8 @@ def test_a_new_revision_inherits_the_floor(stage: Stage, kubectl: Kubectl, repor
     during = seen.between(changed, now().timestamp())
     after = counts(kubectl, stage.namespace)
     sent, failed, slow = (after[name] - before[name] for name in ("sent", "failed", "slow"))
-    fewest = min(m.seen.pods(JUMPS) for m in during)
+    # Of both revisions: who has the traffic, and whose pods are Ready, is read one after the other.
+    fewest = min(sum(m.seen.ready[revision] for revision in m.seen.of(JUMPS)) for m in during)
     report.add(
         f"new revision: the floor of {inherited.seen.floors[second]} {inherited.at - made.at:.1f} s after it was seen, "
         f"traffic after {served.at - made.at:.1f} s, at least {fewest} pods Ready all the time; of {sent} requests "
