@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from bench.table import plain_table
+from predictor_model.metrics import bootstrap_interval
 from scaler.backtest.case import PODS_AT_P99
 from scaler.backtest.equal import GRID, geometric_mean, ratio, under_time_at
 from scaler.backtest.policies import POLICY_NAMES, RIVALS, Policy
@@ -35,7 +36,6 @@ the policies are, and how a history is cut: [backtest.md](backtest.md). How clos
 
 ![Time short of pods over that of the HPA at the same pod-hours, by price, for each policy](benchmark.png)"""
 
-_RESAMPLES: Final = 10_000
 _COLOURS: Final = {
     Policy.AI_HPA_TUNED: "#0f766e",
     Policy.AI_HPA_KPA: "#5eead4",
@@ -151,7 +151,7 @@ def _spread(runs: Sequence[_Run]) -> str:
         [f"at {price:g} x the pods needed", *(f"{run['ratios_by_price'][f'{price:g}']:.2f}" for run in runs)]
         for price in GRID
     ]
-    rows.append(["90 % interval over series", *("{:.2f} to {:.2f}".format(*run["interval"]) for run in runs)])
+    rows.append(["95 % interval over series", *("{:.2f} to {:.2f}".format(*run["interval"]) for run in runs)])
     for what, name in (("best", "best series"), ("worst", "worst series")):
         rows.append([name, *(f"{run[what]['ratio']:.2f}, {run[what]['name']}" for run in runs)])
     rows.append(["row A short for longer than the HPA", *(_listed(run["row_a_worse"]) for run in runs)])
@@ -243,7 +243,7 @@ def _summary(series: Sequence[SeriesResult], settings: Mapping[str, Any]) -> dic
             f"{price:g}": geometric_mean([one.ratios(Policy.HPA)[place] for one in shown])
             for place, price in enumerate(GRID)
         },
-        "interval": _interval(list(over_hpa.values())),
+        "interval": bootstrap_interval([np.array(list(over_hpa.values()))]),
         "best": {"name": best, "ratio": over_hpa[best]},
         "worst": {"name": worst, "ratio": over_hpa[worst]},
         "row_a_worse": [one.name for one in shown if _row_a_is_worse(one)],
@@ -258,12 +258,6 @@ def _summary(series: Sequence[SeriesResult], settings: Mapping[str, Any]) -> dic
         "verdicts_held": sum(v.held is True for v in checked),
         "verdicts_checked": len(checked),
     }
-
-
-def _interval(ratios: Sequence[float]) -> list[float]:
-    """Bootstrap over series: 5 % and 95 % quantile of the geometric mean."""
-    draws = np.random.default_rng(0).choice(np.log(ratios), size=(_RESAMPLES, len(ratios)))
-    return [float(np.exp(value)) for value in np.quantile(draws.mean(axis=1), [0.05, 0.95])]
 
 
 def _row_a_is_worse(one: SeriesResult) -> bool:

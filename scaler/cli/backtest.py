@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -26,7 +26,15 @@ from scaler.backtest.policies import Policy
 from scaler.backtest.result import SeriesResult, from_json, to_json
 from scaler.backtest.verdict import Answer
 from scaler.cli.exits import EXIT_BAD_INPUT, EXIT_FAILED, fail
-from scaler.cli.past_load import columns_of, fetched
+from scaler.cli.past_load import (
+    CsvOption,
+    EndOption,
+    PrometheusOption,
+    QueryOption,
+    columns_of,
+    fetched,
+    files_given,
+)
 from scaler.domain import DEFAULT_MISS_BUDGET_RATIO, ScalerError
 from scaler.replay.model_server import model_endpoint
 from scaler.replay.start_up import StartUp
@@ -58,26 +66,13 @@ Price = Annotated[float | None, typer.Option(help="What one pod costs in an hour
 def backtest_command(  # noqa: PLR0913 - one parameter per option is how typer reads them
     context: typer.Context,
     *,
-    csv: Annotated[
-        list[Path] | None,
-        typer.Option("--csv", help="Your load, `series,timestamp,value`, plain or .gz; may be given several times."),
-    ] = None,
+    csv: CsvOption = None,
     series: Annotated[list[str] | None, typer.Option(help="Which series; all without it. May be repeated.")] = None,
-    prometheus: Annotated[
-        str | None,
-        typer.Option(help="Base URL of Prometheus, Thanos or Mimir; without it that of AI_HPA_PROMETHEUS_URL."),
-    ] = None,
-    query: Annotated[
-        str | None, typer.Option(help="PromQL whose series are the loads of workloads, one for each.", metavar="PROMQL")
-    ] = None,
+    prometheus: PrometheusOption = None,
+    query: QueryOption = None,
     days: Annotated[float, typer.Option(help="Days to fetch from Prometheus.")] = 21.0,
     step: Annotated[int, typer.Option(help="Seconds between the samples to fetch.")] = 60,
-    end: Annotated[
-        datetime | None,
-        typer.Option(
-            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"], help="Newest time to fetch, UTC; without it the last full hour."
-        ),
-    ] = None,
+    end: EndOption = None,
     start_seconds: Annotated[float, typer.Option(help="Median time from ordering a pod to Ready.")] = 90.0,
     hpa_target: Annotated[float, typer.Option(help="Your HPA's target utilization, as a share of capacity.")] = 0.7,
     capacity: Annotated[
@@ -135,7 +130,7 @@ def backtest_command(  # noqa: PLR0913 - one parameter per option is how typer r
                 else config.forecast_cycle.forecast_period
             ),
         )
-        files = _files(csv, prometheus, query) or [fetched(prometheus, query, columns_of(days, step, end), work)]
+        files = files_given(csv, prometheus, query) or [fetched(prometheus, query, columns_of(days, step, end), work)]
         traces = _chosen([trace for file in files for trace in read_csv(file)], series)
         own = _shard(shard)
         with ExitStack() as stack:
@@ -194,17 +189,6 @@ def _read(path: Path) -> tuple[list[SeriesResult], dict[str, Any]]:
         return from_json(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as exc:
         raise ValueError(f"{path}: {exc}") from exc
-
-
-def _files(csv: Sequence[Path] | None, prometheus: str | None, query: str | None) -> Sequence[Path]:
-    """The files that were named.
-
-    Raises:
-        ValueError: Prometheus was named too.
-    """
-    if csv and (prometheus or query):
-        raise ValueError("give either --csv, or --prometheus with --query")
-    return csv or ()
 
 
 def _chosen(traces: Sequence[Trace], names: Sequence[str] | None) -> list[Trace]:

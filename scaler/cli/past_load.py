@@ -1,13 +1,15 @@
-"""Past load from Prometheus for commands that need days of it, fetched into a CSV file of their output folder."""
+"""Past load for commands that need days of it: CSV files, or from Prometheus into one in their output folder."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -24,6 +26,35 @@ TIMEOUT_SECONDS: Final = 60.0
 BUDGET_SECONDS: Final = 240.0
 LATE_SAMPLES: Final = timedelta(minutes=3)
 MAX_DAYS: Final = 400
+
+CsvOption = Annotated[
+    list[Path] | None,
+    typer.Option("--csv", help="Your load, `series,timestamp,value`, plain or .gz; may be given several times."),
+]
+PrometheusOption = Annotated[
+    str | None,
+    typer.Option(help="Base URL of Prometheus, Thanos or Mimir; without it that of AI_HPA_PROMETHEUS_URL."),
+]
+QueryOption = Annotated[
+    str | None, typer.Option(help="PromQL whose series are the loads of workloads, one for each.", metavar="PROMQL")
+]
+EndOption = Annotated[
+    datetime | None,
+    typer.Option(
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"], help="Newest time to fetch, UTC; without it the last full hour."
+    ),
+]
+
+
+def files_given(csv: Sequence[Path] | None, prometheus: str | None, query: str | None) -> Sequence[Path]:
+    """Give the files that were named.
+
+    Raises:
+        ValueError: Prometheus was named too.
+    """
+    if csv and (prometheus or query):
+        raise ValueError("give either --csv, or --prometheus with --query")
+    return csv or ()
 
 
 def columns_of(days: float, step_seconds: int, end: datetime | None) -> Columns:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -15,7 +13,15 @@ import typer
 from scaler.adapters.prometheus import QueryRefused
 from scaler.adapters.query_load import UnusableQuery
 from scaler.cli.exits import EXIT_BAD_INPUT, EXIT_FAILED, fail
-from scaler.cli.past_load import columns_of, fetched
+from scaler.cli.past_load import (
+    CsvOption,
+    EndOption,
+    PrometheusOption,
+    QueryOption,
+    columns_of,
+    fetched,
+    files_given,
+)
 from scaler.domain import ScalerError
 from scaler.settings import SettingsError
 
@@ -28,25 +34,12 @@ def train_command(  # noqa: PLR0913 - one parameter per option is how typer read
     out: Annotated[
         Path, typer.Option(help="Folder for verdict.json and report.html, and for the model (v1/) where it is better.")
     ],
-    csv: Annotated[
-        list[Path] | None,
-        typer.Option("--csv", help="Your load, `series,timestamp,value`, plain or .gz; may be given several times."),
-    ] = None,
-    prometheus: Annotated[
-        str | None,
-        typer.Option(help="Base URL of Prometheus, Thanos or Mimir; without it that of AI_HPA_PROMETHEUS_URL."),
-    ] = None,
-    query: Annotated[
-        str | None, typer.Option(help="PromQL whose series are the loads of workloads, one for each.", metavar="PROMQL")
-    ] = None,
+    csv: CsvOption = None,
+    prometheus: PrometheusOption = None,
+    query: QueryOption = None,
     days: Annotated[float, typer.Option(help="Days of history to fetch; at least 5 are needed.")] = 14.0,
     step: Annotated[int, typer.Option(help="Seconds between samples; 60 is what most forecasts are asked at.")] = 60,
-    end: Annotated[
-        datetime | None,
-        typer.Option(
-            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"], help="Newest time to fetch, UTC; without it the last full hour."
-        ),
-    ] = None,
+    end: EndOption = None,
     model_version: Annotated[
         str | None, typer.Option(help="That the model will report; without it the shipped one's, the date and a hash.")
     ] = None,
@@ -62,7 +55,7 @@ def train_command(  # noqa: PLR0913 - one parameter per option is how typer read
     """
     _require_trainer()
     try:
-        files = _given(csv, prometheus or query) or [fetched(prometheus, query, columns_of(days, step, end), out)]
+        files = files_given(csv, prometheus, query) or [fetched(prometheus, query, columns_of(days, step, end), out)]
     except (SettingsError, ValueError, UnusableQuery, QueryRefused) as exc:
         fail(" ".join(str(exc).split()), EXIT_BAD_INPUT)
     except OSError as exc:
@@ -81,14 +74,3 @@ def _require_trainer() -> None:
     if missing:
         told = f"training needs {', '.join(missing)}, not installed here"
         fail(f"{told}: pip install 'ai-hpa[scaler,training]'", EXIT_BAD_INPUT)
-
-
-def _given(csv: Sequence[Path] | None, other: str | None) -> Sequence[Path]:
-    """The files that were named.
-
-    Raises:
-        ValueError: Prometheus was named too.
-    """
-    if csv and other:
-        raise ValueError("give either --csv, or --prometheus with --query")
-    return csv or ()

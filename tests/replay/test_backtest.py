@@ -15,23 +15,10 @@ import pytest
 from scaler.backtest.policies import Policy
 from scaler.backtest.result import from_json
 from scaler.replay.model_server import running_model_server
+from tests.unit.backtest.small import SCORES
 
 START = 1767571200  # a Monday
 RUN_SECONDS = 1200
-# The shape that is published (docs/backtest.md).
-SCORES = {
-    "under_time",
-    "under_volume",
-    "over_time",
-    "over_volume",
-    "late_requests",
-    "pod_hours",
-    "pod_hours_over_oracle",
-    "scale_actions",
-    "reversals",
-    "knob",
-    "sweep",
-}
 
 
 @pytest.fixture(scope="module")

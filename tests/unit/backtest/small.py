@@ -23,6 +23,21 @@ QUIET = BacktestSettings(
 )
 LUCKY = BacktestSettings(start_up=StartUp(median=timedelta(seconds=60)))  # with noise and luck
 
+# The shape that is published (docs/backtest.md).
+SCORES = {
+    "under_time",
+    "under_volume",
+    "over_time",
+    "over_volume",
+    "late_requests",
+    "pod_hours",
+    "pod_hours_over_oracle",
+    "scale_actions",
+    "reversals",
+    "knob",
+    "sweep",
+}
+
 
 def case(
     values: Sequence[float] | FloatArray,

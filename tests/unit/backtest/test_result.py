@@ -10,6 +10,7 @@ from scaler.backtest.policies import RIVALS, Point, Policy
 from scaler.backtest.result import PolicyResult, SeriesResult, WorstHour, from_json, to_json
 from scaler.backtest.verdict import Answer, Verdict
 from scaler.replay.scores import Scores
+from tests.unit.backtest.small import SCORES
 
 share = st.floats(0, 1)
 knob = st.none() | st.floats(0, 3)
@@ -124,19 +125,7 @@ def test_the_json_has_the_shape_that_the_project_publishes() -> None:
         "oracle",
     }
     for policy in one["policies"].values():
-        assert set(policy) >= {
-            "under_time",
-            "under_volume",
-            "over_time",
-            "over_volume",
-            "late_requests",
-            "pod_hours",
-            "pod_hours_over_oracle",
-            "scale_actions",
-            "reversals",
-            "knob",
-            "sweep",
-        }
+        assert set(policy) >= SCORES
         assert all({"knob", "under_time", "pod_hours"} <= set(point) for point in policy["sweep"])
     hpa = one["policies"]["hpa"]
     assert (hpa["knob"], hpa["pod_hours"], hpa["under_time"]) == (0.7, 130.0, 0.01)
