@@ -17,7 +17,7 @@ import pytest
 from bench.echo_workloads import inference_service, predictive_scaler
 from bench.load_pod import Load
 from scaler.kube.api import KubeApi, connect
-from scaler.kube.resources import INFERENCE_SERVICES, PODS, REVISIONS
+from scaler.kube.resources import PODS, REVISIONS, Resource
 from tests.e2e.backfill import DAY, STEP, Backfill, Past, context_start, day_before, run_id
 from tests.e2e.timeline import Timeline, timeline, wait_until
 from tests.e2e.tools import Json, Kubectl, Report, eventually, is_ready, now, value_at
@@ -25,6 +25,7 @@ from tests.e2e.tools import Json, Kubectl, Report, eventually, is_ready, now, va
 pytestmark = pytest.mark.usefixtures("installed")
 
 ISVC_API = "serving.kserve.io/v1beta1"
+ROUTES = Resource("serving.knative.dev", "v1", "routes", "Route")
 JUMPS, SLEEPS = "jumps", "sleeps"
 MIN_SCALE = "autoscaling.knative.dev/min-scale"
 
@@ -93,11 +94,12 @@ class Stage:
 
 
 def look(api: KubeApi, namespace: str) -> Seen:
-    # Who has the traffic is read before whose pods are Ready, so that a switch in between does not read as too few.
+    # Who has the traffic is read before whose pods are Ready, and from the Route: the InferenceService hears of a
+    # switch only after Knative has begun to take pods from the revision that lost it.
     serving = {}
-    for service in api.list(INFERENCE_SERVICES, namespace).items:
-        traffic = value_at(service, "status", "components", "predictor", "traffic") or ()
-        serving[service["metadata"]["name"]] = max(
+    for route in api.list(ROUTES, namespace).items:
+        traffic = value_at(route, "status", "traffic") or ()
+        serving[route["metadata"]["name"].removesuffix("-predictor")] = max(
             traffic, key=lambda share: share.get("percent", 0), default={"revisionName": ""}
         )["revisionName"]
     revisions = api.list(REVISIONS, namespace).items
