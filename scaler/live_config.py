@@ -112,8 +112,8 @@ class LiveConfig:
         Bounded(
             1,
             1000,
-            "Most PredictiveScalers whose status one tick writes. At most half go to what touches no workload, and at "
-            "most a sixth to numbers brought up to date once per forecast period (1,000 workloads take 25 minutes).",
+            "Most PredictiveScalers whose status one tick writes. At most a sixth go to what touches no workload: what "
+            "shadow mode would do, and numbers brought up to date once per forecast period (1,000 take 25 minutes).",
         ),
     ] = 60
     assumed_maximum_ratio: Annotated[

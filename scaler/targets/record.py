@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import IntEnum
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from scaler.controller import Memory
@@ -54,9 +53,9 @@ class RecorderConfig:
 
     Attributes:
         period: What did not change is written this often; the forecast period.
-        writes_per_tick: At most this many; half as many of those that touch no workload (what did not change, and what
-            shadow mode would do), and a sixth as many of what did not change, which is most of what there is to write
-            in a large cluster and costs the scaler more than deciding. What is left over comes first in the next tick.
+        writes_per_tick: At most this many, and a sixth as many of those that touch no workload: what did not change,
+            and what shadow mode would do, which is most of what there is to write in a large cluster and costs the
+            scaler more than deciding. What is left over comes first in the next tick.
     """
 
     period: timedelta = timedelta(seconds=300)
@@ -97,21 +96,6 @@ class _Subject(NamedTuple):
             and not self.refusals
             and all(workload.target.mode is Mode.SHADOW for workload in self.workloads)
         )
-
-
-class _Urgency(IntEnum):
-    """What a write tells, the most urgent first."""
-
-    ACTS = 0
-    SHADOWS = 1
-    UNCHANGED = 2
-
-    @classmethod
-    def of(cls, *, changed: bool, only_shadows: bool) -> _Urgency:
-        """Tell what there is to say of a workload."""
-        if not changed:
-            return cls.UNCHANGED
-        return cls.SHADOWS if only_shadows else cls.ACTS
 
 
 class _Comparison(NamedTuple):
@@ -268,7 +252,7 @@ class StatusRecorder:
 
     def _due(self, subjects: Iterable[_Subject], now: datetime) -> list[_Subject]:
         """List what is written now: what waited longest first, of those what touches a workload before the rest."""
-        order: list[tuple[datetime, _Urgency, _Subject]] = []
+        order: list[tuple[datetime, bool, _Subject]] = []
         for subject in subjects:
             name = subject.name
             if self._retry_at.get(name, now) > now:
@@ -277,17 +261,14 @@ class StatusRecorder:
             is_up = bool(subject.workloads) and self._periods.setdefault(name, period) != period
             changed = self._is_changed(subject)
             if changed or is_up:
-                urgency = _Urgency.of(changed=changed, only_shadows=subject.only_shadows)
-                order.append((self._waiting.setdefault(name, now), urgency, subject))
+                touches_none = not changed or subject.only_shadows
+                order.append((self._waiting.setdefault(name, now), touches_none, subject))
             else:
                 self._waiting.pop(name, None)
         order.sort(key=lambda entry: entry[:2])
         room = self._config.writes_per_tick
-        unchanged = [subject.name for _, urgency, subject in order if urgency is _Urgency.UNCHANGED]
-        put_off = set(unchanged[-(-room // 6) :])
-        touch_none = [subject.name for _, urgency, subject in order if urgency is not _Urgency.ACTS]
-        patient = [name for name in touch_none if name not in put_off]
-        put_off.update(patient[-(-room // 2) :])
+        patient = [subject.name for _, touches_none, subject in order if touches_none]
+        put_off = set(patient[-(-room // 6) :])
         return [subject for _, _, subject in order if subject.name not in put_off][:room]
 
     def _period(self, name: _Name, now: datetime) -> int:

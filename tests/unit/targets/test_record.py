@@ -307,39 +307,30 @@ def test_what_changed_does_not_wait_for_many_that_did_not(world: World) -> None:
     assert [world.component(key.name)["floor"] for key in keys[:5]] == [5] * 5
 
 
-def test_what_shadow_mode_would_do_takes_no_more_than_half(world: World) -> None:
-    world.config = RecorderConfig(PERIOD, 6)
-    world.restart()
-    keys = [world.add(f"web{i}") for i in range(10)]
-    for key in keys[:8]:
-        world.cluster.switch(key, Mode.SHADOW)
-    for key in keys:
-        world.decide(key)
-    assert world.flush() == 5  # three in shadow mode, both others
-    assert {scaler.meta.name for scaler in world.api.scalers()} >= {"web8", "web9"}
-
-
-def test_what_shadow_mode_would_do_does_not_wait_for_all_that_did_not_change(world: World) -> None:
+def test_what_touches_no_workload_takes_a_sixth_together(world: World) -> None:
     keys = [world.add(f"web{i}") for i in range(60)]
-    shadows = [world.add(f"shadow{i}") for i in range(2)]
+    shadows = [world.add(f"shadow{i}") for i in range(8)]
     for key in shadows:
         world.cluster.switch(key, Mode.SHADOW)
     for key in (*keys, *shadows):
         world.decide(key)
     while world.flush():
         pass
-    world.config = RecorderConfig(PERIOD, 6)
+    world.config = RecorderConfig(PERIOD, 12)
     world.restart()
     for key in (*keys, *shadows):
         world.decide(key)
     assert world.flush() == 0
-    for key in (*keys, *shadows):
-        world.decide(key, load=7.0)
-    assert world.flush(PERIOD) == 1  # and all others wait
     for key in shadows:
         world.decide(key, floor=7)
-    assert world.flush() == 3  # one that did not change, and both in shadow mode
-    assert [world.component(key.name)["floor"] for key in shadows] == [7, 7]
+    for key in keys[:3]:
+        world.decide(key, floor=5)
+    assert world.flush(timedelta(seconds=1)) == 5
+    assert [world.component(key.name)["floor"] for key in keys[:3]] == [5] * 3
+    for key in keys[3:]:
+        world.decide(key, load=7.0)
+    assert world.flush(PERIOD) == 2  # shadows, which have waited longest: those that did not change come after them
+    assert sum(world.component(key.name)["floor"] == 7 for key in shadows) == 4
 
 
 def test_a_standby_writes_nothing(world: World, web: TargetKey) -> None:
