@@ -125,7 +125,7 @@ def _seasonal_within(load: FloatArray, lag: FloatArray) -> FloatArray:
 
 def level_ratio(level: FloatArray, season: FloatArray) -> FloatArray:
     """Give load over season, within `MAX_LEVEL_RATIO` both ways; 1 where the season had nothing. Any shape."""
-    bounded = np.clip(level, season / MAX_LEVEL_RATIO, season * MAX_LEVEL_RATIO)
+    bounded = np.minimum(np.maximum(level, season / MAX_LEVEL_RATIO), season * MAX_LEVEL_RATIO)
     return np.divide(bounded, season, out=np.ones_like(season), where=season > 0)
 
 
@@ -139,10 +139,18 @@ def _damped_trend(load: FloatArray) -> FloatArray:
         Level and trend after each step; NaN before the first sample. Shape (N, T, 2).
     """
     states = np.empty((*load.shape, 2))
+    missing = np.isnan(load)
+    has_gap = missing.any(0).tolist()
+    begun = [False, *(~np.logical_and.accumulate(missing, axis=1)).all(0).tolist()]  # before each step
     level, trend = np.full(len(load), np.nan), np.zeros(len(load))
+    # As little as can be in each step: this is most of what forecasting without a model costs.
     for step, seen in enumerate(load.T):
-        expected = np.where(np.isnan(level), seen, level + DAMPING * trend)
-        error = np.nan_to_num(seen - expected)
+        expected = level + DAMPING * trend
+        if not begun[step]:
+            expected = np.where(np.isnan(level), seen, expected)
+        error = seen - expected
+        if has_gap[step]:
+            error = np.where(np.isnan(error), 0.0, error)
         level = expected + LEVEL_SMOOTHING * error
         trend = DAMPING * trend + LEVEL_SMOOTHING * TREND_SMOOTHING * error
         states[:, step, 0], states[:, step, 1] = level, trend

@@ -18,6 +18,8 @@ from scaler.replay.simulated_time import SimulatedExecutor
 
 SHADOW_DAY: Final = timedelta(days=1)
 
+_ANY: Final = TargetKey("backtest", "", "")  # in place of a lane's own, to compare all else
+
 See = Callable[[MetricsSource], MetricsSource]
 """What stands between the controller and its metrics."""
 
@@ -71,9 +73,12 @@ class Floors:
     def learn(self, start: datetime, end: datetime) -> None:
         """Hold forecasts against what came, in shadow mode, with two ticks for each: it is asked for, and it is there.
 
-        What a week of shadow mode teaches is in the forecasts; all other ticks decide nothing.
+        What a week of shadow mode teaches is in the forecasts; all other ticks decide nothing. What is learned is about
+        a load, at a level: of the lanes that share both one learns, and the others know it too.
         """
-        before, after = self.hooks(Mode.SHADOW, start)
+        teacher_of = self._teachers()
+        learning = {lane: self.targets[lane] for lane in teacher_of.values()}
+        before, after = replace(self, targets=learning).hooks(Mode.SHADOW, start)
         clock = self.simulated.lanes.metrics.clock
         answered = max(-(-self.latency // TICK), 1) * TICK
         now = start
@@ -83,6 +88,10 @@ class Floors:
                 before(tick)
                 after(tick)
             now += self.config.forecast_cycle.forecast_period
+        for lane, teacher in teacher_of.items():
+            learned = self._memories.recall(self.targets[teacher].key)
+            if learned is not None:
+                self._memories.keep(self.targets[lane].key, learned)
 
     def hooks(self, mode: Mode, start: datetime) -> tuple[Each, Each]:
         """Begin to lead at a time; gives what `play` calls before and after each tick."""
@@ -106,6 +115,14 @@ class Floors:
             lambda tick: executor.advance(clock.time_of(tick)),
             lambda tick: _tick(controller, clock.time_of(tick)),
         )
+
+    def _teachers(self) -> dict[int, int]:
+        """Give for each lane the first one with the same load, level, capacity and bounds."""
+        lanes, first = self.simulated.lanes.lanes, dict[tuple[int, Target], int]()
+        return {
+            lane: first.setdefault((lanes[lane].load, replace(target, key=_ANY)), lane)
+            for lane, target in self.targets.items()
+        }
 
     def _load_of(self) -> Callable[[TargetKey], int]:
         lanes = self.simulated.lanes.lanes
