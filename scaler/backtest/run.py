@@ -63,8 +63,9 @@ def backtest(
         ours: Who forecasts, and how the controller is set.
         progress: Told each of `STAGES` once it is over.
     """
+    # A verdict rests on one history, as a user has it, however many seeds it is then checked with.
+    verdicts = _verdicts(stage_of(cases, replace(settings, seeds=settings.seeds[:1])), ours)
     stage = stage_of(cases, settings)
-    verdicts = _verdicts(stage, ours)
     progress(STAGES[0])
     runs: list[dict[Policy, _Run]] = [{} for _ in cases]
     # Generators: each is simulated when its turn comes.

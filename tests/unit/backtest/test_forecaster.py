@@ -113,16 +113,19 @@ def test_a_load_that_is_not_answered_leaves_all_its_lanes_without_one() -> None:
     assert list(found) == [key(0), key(3)]
 
 
-def test_a_failure_behind_is_passed_on_and_so_is_the_wake_up() -> None:
+def test_a_failure_behind_is_passed_on() -> None:
     class Away(Asked):
         def forecast(self, requests: Sequence[ForecastRequest]) -> Mapping[TargetKey, Forecast]:
             raise ForecastUnavailable(ForecastFailure.TIMEOUT, "away")
 
     with pytest.raises(ForecastUnavailable, match="away"):
         shared(Away()).forecast([request(0)])
+
+
+def test_it_is_always_found_awake_and_nobody_is_asked() -> None:
     behind = Asked()
-    assert shared(behind).wake() == timedelta(seconds=4)
-    assert behind.woken == 1
+    assert shared(behind).wake() == timedelta(0)
+    assert behind.woken == 0
 
 
 @given(lanes=st.lists(st.integers(0, 20), unique=True, max_size=12))
