@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -23,6 +23,8 @@ PART: Final = timedelta(days=7)  # at most, of each of the two parts that are si
 LEARNED: Final = timedelta(days=4)  # at most, before each of them: in shadow mode
 MIN_PART: Final = timedelta(days=1)
 PODS_AT_P99: Final = 30
+
+_HOUR: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +144,12 @@ def case_of(trace: Trace, settings: BacktestSettings) -> Case | str:
         )
     coarse = averaged(trace)
     notes = [] if coarse is trace else [f"Averaged from {trace.step.total_seconds():g} s to {_seconds(coarse.step)}."]
+    coarse = _in_whole_hours(coarse)
     length = coarse.end - coarse.start
     scored_steps = min(PART, length / 2) // coarse.step
     scored = scored_steps * coarse.step
     if scored < MIN_PART:
-        return f"{in_days(length)} of load; at least {in_days(2 * MIN_PART)} are needed"
+        return f"{in_days(trace.end - trace.start)} of load; at least {in_days(2 * MIN_PART)} are needed"
     earlier, later = coarse.values[:-scored_steps], coarse.values[-scored_steps:]
     if not (later > 0).any():
         return f"no load above 0 is known in the last {in_days(scored)}"
@@ -195,6 +198,12 @@ def case_of(trace: Trace, settings: BacktestSettings) -> Case | str:
 def ticks_of(demand: Demand, start: datetime, end: datetime) -> range:
     """The ticks that lie between two times, whole."""
     return range(demand.tick_of(start + TICK - timedelta(microseconds=1)), demand.tick_of(end))
+
+
+def _in_whole_hours(trace: Trace) -> Trace:
+    """Leave out the earliest values beyond whole hours, so that traces of about one length are simulated together."""
+    beyond = len(trace.values) % (_HOUR // trace.step)
+    return replace(trace, start=trace.start + beyond * trace.step, values=trace.values[beyond:])
 
 
 def _can_decide(earlier: FloatArray, decide_steps: int, known_steps: int) -> bool:

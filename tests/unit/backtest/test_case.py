@@ -171,6 +171,7 @@ def test_gaps_in_the_scored_part_and_a_missing_clock_are_noted() -> None:
     ("one", "other", "alike"),
     [
         pytest.param(trace(40), trace(60), True, id="both long"),
+        pytest.param(trace(14), trace(14 + 35 / 1440), True, id="half an hour longer"),
         pytest.param(trace(40), gap(trace(40), 18, 18.5), True, id="all that is learned from is known"),
         pytest.param(trace(40), trace(16), False, id="less to learn from"),
         pytest.param(trace(40), gap(trace(40), 18, 23), False, id="a gap in what is learned from"),
@@ -180,6 +181,12 @@ def test_gaps_in_the_scored_part_and_a_missing_clock_are_noted() -> None:
 )
 def test_cases_are_alike_by_step_parts_and_what_is_learned_from(one: Trace, other: Trace, alike: bool) -> None:
     assert (cut(one).shape == cut(other).shape) is alike
+
+
+def test_the_earliest_minutes_beyond_whole_hours_are_left_out() -> None:
+    found, longer = cut(trace(3)), cut(trace(3 + 35 / 1440))
+    assert longer.start == found.start + timedelta(minutes=35)
+    assert longer.values.shape == found.values.shape
 
 
 def test_the_demand_of_a_case_is_its_values_on_any_clock() -> None:
