@@ -74,6 +74,7 @@ class Measured:
         burst_floors, burst_seconds: Floors written in the tick that first had forecasts, and the time that took.
         fresh_forecasts: Workloads whose newest decision rests on a forecast of the model that is no older than two
             periods.
+        yardstick_seconds: CPU time that a fixed piece of work took this machine in the same minutes, mean.
         apf_wait_seconds: Time that requests of all service accounts waited in the API server's queues.
     """
 
@@ -87,6 +88,7 @@ class Measured:
     burst_floors: int
     burst_seconds: float
     cpu_seconds: tuple[float, ...]
+    yardstick_seconds: float
     rss_mb: float
     peak_rss_mb: float
     calls: Mapping[str, float]
@@ -295,8 +297,9 @@ def _steady(stage: Stage, progress: Progress, user: str, cycles: int) -> dict[st
     scaler = progress.scaler
     start, asked, waited = unix_now(), fake_load.queries(stage.prometheus_url), _apf_wait_seconds()
     logged, begin = scaler.log.stat().st_size, time.monotonic()
-    cpu = [scaler.cpu_seconds]
+    cpu, yardsticks = [scaler.cpu_seconds], []
     for cycle in range(1, cycles + 1):
+        yardsticks.append(_yardstick_seconds())
         stage.stop.wait(begin + cycle * TICK_SECONDS - time.monotonic())
         cpu.append(scaler.cpu_seconds)
         progress.look()
@@ -304,6 +307,7 @@ def _steady(stage: Stage, progress: Progress, user: str, cycles: int) -> dict[st
     per_cycle = {name: (now_asked[name] - asked[name]) / cycles for name in asked}
     return {
         "cpu_seconds": tuple(round(after - before, 3) for before, after in pairwise(cpu)),
+        "yardstick_seconds": statistics.fmean(yardsticks),
         "calls": {name: count / cycles for name, count in sorted(calls.counts.items())},
         "queries": per_cycle["query"],
         "range_queries": per_cycle["query_range"],
@@ -311,6 +315,17 @@ def _steady(stage: Stage, progress: Progress, user: str, cycles: int) -> dict[st
         "log_kb": (scaler.log.stat().st_size - logged) / cycles / 1024,
         "apf_wait_seconds": _apf_wait_seconds() - waited,
     }
+
+
+def _yardstick_seconds() -> float:
+    """CPU seconds for reading 50,000 samples out of JSON: virtual machines differ by half from one hour to the next."""
+    row = {"metric": {"namespace": "bench", "pod": "w0001-5d9c7b6f4-abcde"}, "value": [1764300000.123, "0.123456789"]}
+    answer = json.dumps([row] * 5_000)
+    begin = time.thread_time()
+    for _ in range(10):
+        rows = json.loads(answer)
+        {(row["metric"]["namespace"], row["metric"]["pod"], n): float(row["value"][1]) for n, row in enumerate(rows)}
+    return time.thread_time() - begin
 
 
 def _apf_wait_seconds() -> float:
@@ -391,6 +406,8 @@ def table(measured: Sequence[Measured]) -> str:
         ("CPU seconds of a cycle, mean", lambda m: f"{m.cpu_mean:.3f}"),
         ("CPU seconds of a cycle, p50", lambda m: f"{statistics.median(m.cpu_seconds):.3f}"),
         ("CPU seconds of a cycle, max", lambda m: f"{max(m.cpu_seconds):.3f}"),
+        ("CPU seconds of the yardstick, mean", lambda m: f"{m.yardstick_seconds:.3f}"),
+        ("a cycle in yardsticks", lambda m: f"{m.cpu_mean / m.yardstick_seconds:.2f}"),
         ("RSS, MiB", lambda m: f"{m.rss_mb:.0f}"),
         ("RSS, MiB, peak", lambda m: f"{m.peak_rss_mb:.0f}"),
         ("fresh forecasts used", lambda m: f"{m.fresh_forecasts:,}"),
