@@ -14,12 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -32,7 +35,7 @@ from scaler.backtest.result import to_json
 from scaler.controller import ControllerConfig
 from scaler.replay.model_server import model_endpoint
 from scaler.replay.start_up import StartUp
-from scaler.replay.traces import read_csv
+from scaler.replay.traces import Trace, read_csv
 from scaler.telemetry import configure_logging
 
 START_SECONDS: Final = (5, 30, 90, 300)
@@ -76,22 +79,40 @@ def _run(options: argparse.Namespace) -> None:
     with ExitStack() as stack:
         endpoint = stack.enter_context(model_endpoint(options.endpoint))
         progress = stack.enter_context(Progress(*bars, console=console))
-        for seconds in options.start_seconds:
-            settings = BacktestSettings(
-                start_up=StartUp(median=timedelta(seconds=seconds)),
-                seeds=tuple(range(options.seeds)),
-                pods_at_p99=options.pods_at_p99,
-                forecast_period=timedelta(seconds=options.forecast_period),
-            )
-            task = progress.add_task(f"{seconds:g} s", total=1.0)
+        cores = os.cpu_count() or 1
+        beside = min(cores, len(options.start_seconds))
+        run = partial(_run_one, options, traces, endpoint, progress, workers=cores // beside)
+        # Beside each other, so that no core waits for the last part of a start-up time.
+        with ThreadPoolExecutor(beside) as pool:
+            list(pool.map(run, options.start_seconds))
 
-            def show(what: str, share: float, *, task: Any = task, seconds: float = seconds) -> None:
-                progress.update(task, completed=share, description=f"{seconds:g} s: {what}")
 
-            found = run_all(traces, settings, ControllerConfig(), endpoint, keep=options.out / "parts", progress=show)
-            written = to_json(found, describe(settings, [path.name for path in options.csv]))
-            name = f"p{options.pods_at_p99}-f{options.forecast_period:g}-s{seconds:g}.json"
-            (options.out / name).write_text(json.dumps(written) + "\n", encoding="utf-8")
+def _run_one(
+    options: argparse.Namespace,
+    traces: Sequence[Trace],
+    endpoint: str,
+    progress: Progress,
+    seconds: float,
+    *,
+    workers: int,
+) -> None:
+    settings = BacktestSettings(
+        start_up=StartUp(median=timedelta(seconds=seconds)),
+        seeds=tuple(range(options.seeds)),
+        pods_at_p99=options.pods_at_p99,
+        forecast_period=timedelta(seconds=options.forecast_period),
+    )
+    task = progress.add_task(f"{seconds:g} s", total=1.0)
+
+    def show(what: str, share: float) -> None:
+        progress.update(task, completed=share, description=f"{seconds:g} s: {what}")
+
+    found = run_all(
+        traces, settings, ControllerConfig(), endpoint, keep=options.out / "parts", workers=workers, progress=show
+    )
+    written = to_json(found, describe(settings, [path.name for path in options.csv]))
+    name = f"p{options.pods_at_p99}-f{options.forecast_period:g}-s{seconds:g}.json"
+    (options.out / name).write_text(json.dumps(written) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
