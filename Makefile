@@ -17,6 +17,7 @@ TRAIN_BIN := $(TRAIN_VENV)/bin
 TRACES ?= ../shared/traces
 MODEL_VERSION ?= 0.2.0
 CARD := $(BIN)/python -m predictor_model.card --evaluation docs/evaluation.json --calibration docs/calibration.json --experiment docs/experiment.json --page docs/evaluation.md
+BENCHMARK := $(BIN)/python -m bench.closed_loop --json docs/closed-loop.json
 SCENARIOS := $(BIN)/python -m bench.scenarios --json docs/scenarios.json --page docs/scenarios.md
 RECORDED := $(BIN)/python -m bench.recorded --replay docs/recorded.json
 
@@ -103,6 +104,7 @@ generate = $(BIN)/python -m $(word 2,$(subst :, ,$(1)))
 docs: install ## renew the generated pages of docs/
 	$(foreach page,$(PAGES),$(call generate,$(page)) > $(word 1,$(subst :, ,$(page))) &&) true
 	$(CARD)
+	$(BENCHMARK)
 	$(SCENARIOS) --no-run
 	$(RECORDED)
 
@@ -110,6 +112,7 @@ docs: install ## renew the generated pages of docs/
 docs-check: install ## generated pages are as their sources say
 	$(foreach page,$(PAGES),$(call generate,$(page)) | diff $(word 1,$(subst :, ,$(page))) - &&) true
 	$(CARD) --check
+	$(BENCHMARK) --check
 	$(SCENARIOS) --check
 	$(RECORDED) --check
 

@@ -60,7 +60,7 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
         parts += [
             f"## {_title(group[0])}",
             _header(group),
-            "Time short of pods at equal pod-hours:",
+            "Time short of pods at equal pod-hours (and at how many prices on how many series both can be had):",
             _ratios(group),
             "Over the HPA, by price and at the ends:",
             _spread(group),
@@ -142,8 +142,21 @@ def _ratios(runs: Sequence[_Run]) -> str:
     shown = {policy.value: f"AI-HPA over an HPA / {POLICY_NAMES[policy]}" for policy in RIVALS}
     shown["best"] = "AI-HPA over an HPA / the best rival on each series"
     shown["kpa-alone"] = "AI-HPA over a KPA / KPA alone"
-    rows = [[name, *(f"{run['ratios'][key]:.2f}" for run in runs)] for key, name in shown.items()]
+    rows = [
+        [name, *(f"{run['ratios'][key]:.2f} ({_comparable(run, key)})" for run in runs)] for key, name in shown.items()
+    ]
     return plain_table(["start-up", *map(_start, runs)], rows)
+
+
+def _comparable(run: _Run, against: str) -> str:
+    """Count the series and prices at which ours can be had, and theirs."""
+    ours, theirs = {
+        "best": (Policy.AI_HPA_TUNED, RIVALS),
+        "kpa-alone": (Policy.AI_HPA_KPA, (Policy.KPA,)),
+    }.get(against) or (Policy.AI_HPA_TUNED, (Policy(against),))
+    at = [reached for one in run["series"] for reached in one["equal_pod_hours"].values()]
+    both = [reached.get(ours) is not None and any(reached.get(rival) is not None for rival in theirs) for reached in at]
+    return f"{sum(both)} of {len(at)}"
 
 
 def _spread(runs: Sequence[_Run]) -> str:

@@ -63,6 +63,13 @@ def test_a_miss_budget_is_judged_where_a_week_is_scored_and_by_the_least_help_of
     assert budgets["0.999"] == pytest.approx({"mean": 3.0, "worst": 3.0, "name": "web/api"})
 
 
+def test_a_ratio_says_at_how_many_prices_both_can_be_had() -> None:
+    dear = policies() | {Policy.PHPA_LINEAR: run(point(0.7, 1.3, 0.01), point(0.7, 1.3, 0.01), point(0.5, 1.5, 0.005))}
+    page = to_markdown(summarise([run_of(90, series(policies=dear))]))
+    (row,) = (line for line in page.splitlines() if "/ PHPA, linear" in line)
+    assert row.endswith("(1 of 3) |")
+
+
 def test_series_on_which_row_a_is_short_for_longer_are_named() -> None:
     (found,) = summarise([run_of(90, series(), loser("db"))])["runs"]
     assert found["row_a_worse"] == ["db"]
