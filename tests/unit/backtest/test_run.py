@@ -147,6 +147,12 @@ def test_without_a_part_to_decide_on_there_is_no_verdict_and_all_else() -> None:
     assert (tuned.main.knob, tuned.main.hpa_target) == (OWN.level, REACTIVE_TARGET)
 
 
+def test_further_seeds_check_a_verdict_and_do_not_decide_it() -> None:
+    one, two = (only(WEB, replace(LUCKY, seeds=seeds)) for seeds in ((3,), (3, 4)))
+    assert one.verdict.why == two.verdict.why
+    assert one.policies != two.policies
+
+
 def test_the_verdict_knows_nothing_of_the_part_that_checks_it() -> None:
     calm = hourly_jump(3)
     calm[120:] = 35.0

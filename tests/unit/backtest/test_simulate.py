@@ -105,6 +105,17 @@ def test_lanes_without_a_level_are_the_hpa_without_ai_hpa_beside_them() -> None:
         assert beside[1].scores != beside[2].scores
 
 
+def test_a_floor_has_learned_alone_what_it_has_beside_others_over_the_same_load() -> None:
+    jumpy = stage(case(hourly_jump(6), decided=4 * HOUR, checked=5 * HOUR), settings=LUCKY)
+    settings = [Setting(0.9, 0.5), Setting(0.9, 0.99), Setting(0.8, 0.99)]
+    for run in (simulate.over_hpa, simulate.over_kpa):
+        beside = run(jumpy, [settings], jumpy.checking, ours())
+        assert len({outcome.scores for outcome in beside}) == 3
+        for setting, expected in zip(settings, beside, strict=True):
+            (alone,) = run(jumpy, [[setting]], jumpy.checking, ours())
+            assert alone.scores == expected.scores
+
+
 def test_ai_hpa_has_learned_before_it_leads_and_meets_what_the_autoscaler_misses() -> None:
     jumpy = stage(case(hourly_jump(6), decided=4 * HOUR, checked=5 * HOUR))
     for run in (simulate.over_hpa, simulate.over_kpa):
