@@ -140,13 +140,14 @@ def _damped_trend(load: FloatArray) -> FloatArray:
     """
     states = np.empty((*load.shape, 2))
     missing = np.isnan(load)
-    has_gap = missing.any(0).tolist()
-    begun = [False, *(~np.logical_and.accumulate(missing, axis=1)).all(0).tolist()]  # before each step
+    has_gap: list[bool] = np.logical_or.reduce(missing, axis=0).tolist()
+    unbegun = np.logical_and.accumulate(missing, axis=1)
+    some_unbegun: list[bool] = [True, *np.logical_or.reduce(unbegun, axis=0).tolist()]  # before each step
     level, trend = np.full(len(load), np.nan), np.zeros(len(load))
     # As little as can be in each step: this is most of what forecasting without a model costs.
     for step, seen in enumerate(load.T):
         expected = level + DAMPING * trend
-        if not begun[step]:
+        if some_unbegun[step]:
             expected = np.where(np.isnan(level), seen, expected)
         error = seen - expected
         if has_gap[step]:
