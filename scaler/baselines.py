@@ -125,7 +125,7 @@ def _seasonal_within(load: FloatArray, lag: FloatArray) -> FloatArray:
 
 def level_ratio(level: FloatArray, season: FloatArray) -> FloatArray:
     """Give load over season, within `MAX_LEVEL_RATIO` both ways; 1 where the season had nothing. Any shape."""
-    bounded = np.minimum(np.maximum(level, season / MAX_LEVEL_RATIO), season * MAX_LEVEL_RATIO)
+    bounded = np.clip(level, season / MAX_LEVEL_RATIO, season * MAX_LEVEL_RATIO)
     return np.divide(bounded, season, out=np.ones_like(season), where=season > 0)
 
 

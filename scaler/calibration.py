@@ -63,8 +63,9 @@ class CalibrationConfig:
         check_bounds(self)
 
 
-class Issued(NamedTuple):
-    """Forecasts of one origin that have not come true yet; a tuple, because each forecast makes several anew.
+@dataclass(frozen=True, slots=True, eq=False)
+class Issued:
+    """Forecasts of one origin that have not come true yet.
 
     Attributes:
         bounds: Window max of each source at the level, without offset; NaN where it had none. Shape (S, H).
@@ -165,7 +166,7 @@ def issue(state: CalibrationState, issued: Issued) -> CalibrationState:
         return state  # no load was seen: there is no unit to learn in
     earlier = state.issued
     if earlier and (earlier[-1].origin, earlier[-1].step) == (issued.origin, issued.step):
-        issued = issued._replace(resolved_steps=earlier[-1].resolved_steps, certain_steps=earlier[-1].certain_steps)
+        issued = replace(issued, resolved_steps=earlier[-1].resolved_steps, certain_steps=earlier[-1].certain_steps)
         earlier = earlier[:-1]
     return replace(state, issued=(*earlier, issued))
 
@@ -176,7 +177,7 @@ def censor(state: CalibrationState, sampled_at: datetime) -> CalibrationState:
     def mark(issued: Issued) -> Issued:
         # A sample at origin + n * step ends step n, so n - 1 steps before it are certain.
         steps = max(0, -((issued.origin - sampled_at) // issued.step) - 1)
-        return issued._replace(certain_steps=min(issued.certain_steps, steps))
+        return replace(issued, certain_steps=min(issued.certain_steps, steps))
 
     return replace(state, issued=tuple(mark(i) if sampled_at > i.origin else i for i in state.issued))
 
@@ -216,7 +217,7 @@ def resolve(
         if issued.resolved_steps < issued.judged_steps <= over and certain[issued.judged_steps - 1]:
             outcomes.append(Outcome(issued.origin, float(highest[issued.judged_steps - 1]), issued.peaks))
         if over < issued.bounds.shape[1]:
-            waiting.append(issued._replace(resolved_steps=over))
+            waiting.append(replace(issued, resolved_steps=over))
     # Forecasts at regular times have windows of different length to tell of, and then all of them move together.
     disjoint = all(later.steps.stop <= earlier.steps.start for earlier, later in itertools.pairwise(news))
     offsets = state.offsets
@@ -269,7 +270,7 @@ def _track(offsets: FloatArray, news: Sequence[_News], *, alpha: float, config: 
     missed = (highest - bounds) / scale > earlier
     eta = config.calibration_rate * math.sqrt(ALPHA_OF_RATE / alpha)
     cap = config.calibration_cap
-    moved = np.minimum(np.maximum(earlier + eta * (missed - alpha), -cap), cap)
+    moved = np.clip(earlier + eta * (missed - alpha), -cap, cap)
     tracked = offsets.copy()
     tracked[:, at] = np.where((missed | certain) & np.isfinite(bounds), moved, earlier)
     return tracked

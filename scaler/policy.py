@@ -330,8 +330,7 @@ def pods_for(loads: FloatArray, target: Target, config: PolicyConfig) -> FloatAr
     pods = np.where(
         loads < config.activation_ratio * target.capacity, 0.0, np.ceil(loads / target.capacity - _ROUNDING)
     )
-    bounded: FloatArray = np.minimum(np.maximum(pods, target.min_replicas), target.max_replicas)
-    return bounded
+    return np.clip(pods, target.min_replicas, target.max_replicas)
 
 
 def recommend(load: float | None, outlook: Outlook, *, target: Target, config: PolicyConfig, now: datetime) -> _Need:
