@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import groupby
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import plotly.graph_objects as go
@@ -46,6 +46,29 @@ _COLOURS: Final = {
     Policy.FIXED: "#9aa7bd",
 }
 _Run: TypeAlias = Mapping[str, Any]
+
+
+class _Duel(NamedTuple):
+    """Two policies at equal pod-hours.
+
+    Attributes:
+        theirs: None is the best rival on each series.
+    """
+
+    name: str
+    ours: Policy
+    theirs: Policy | None
+
+
+_DUELS: Final = {
+    **{
+        rival.value: _Duel(f"AI-HPA over an HPA / {POLICY_NAMES[rival]}", Policy.AI_HPA_TUNED, rival)
+        for rival in RIVALS
+    },
+    "best": _Duel("AI-HPA over an HPA / the best rival on each series", Policy.AI_HPA_TUNED, None),
+    "kpa-alone": _Duel("AI-HPA over a KPA / KPA alone", Policy.AI_HPA_KPA, Policy.KPA),
+}
+"""What the page compares, by key of the summary's `ratios`."""
 
 
 def summarise(runs: Sequence[_Run]) -> dict[str, Any]:
@@ -139,23 +162,20 @@ def _header(runs: Sequence[_Run]) -> str:
 
 
 def _ratios(runs: Sequence[_Run]) -> str:
-    shown = {policy.value: f"AI-HPA over an HPA / {POLICY_NAMES[policy]}" for policy in RIVALS}
-    shown["best"] = "AI-HPA over an HPA / the best rival on each series"
-    shown["kpa-alone"] = "AI-HPA over a KPA / KPA alone"
     rows = [
-        [name, *(f"{run['ratios'][key]:.2f} ({_comparable(run, key)})" for run in runs)] for key, name in shown.items()
+        [duel.name, *(f"{run['ratios'][key]:.2f} ({_comparable(run, duel)})" for run in runs)]
+        for key, duel in _DUELS.items()
     ]
     return plain_table(["start-up", *map(_start, runs)], rows)
 
 
-def _comparable(run: _Run, against: str) -> str:
+def _comparable(run: _Run, duel: _Duel) -> str:
     """Count the series and prices at which ours can be had, and theirs."""
-    ours, theirs = {
-        "best": (Policy.AI_HPA_TUNED, RIVALS),
-        "kpa-alone": (Policy.AI_HPA_KPA, (Policy.KPA,)),
-    }.get(against) or (Policy.AI_HPA_TUNED, (Policy(against),))
+    rivals = RIVALS if duel.theirs is None else (duel.theirs,)
     at = [reached for one in run["series"] for reached in one["equal_pod_hours"].values()]
-    both = [reached.get(ours) is not None and any(reached.get(rival) is not None for rival in theirs) for reached in at]
+    both = [
+        reached.get(duel.ours) is not None and any(reached.get(rival) is not None for rival in rivals) for reached in at
+    ]
     return f"{sum(both)} of {len(at)}"
 
 
@@ -244,13 +264,8 @@ def _summary(series: Sequence[SeriesResult], settings: Mapping[str, Any]) -> dic
         "series": [_row(one) for one in shown],
         "left_out": {one.name: one.verdict.why for one in series if not one.policies},
         "ratios": {
-            policy.value: geometric_mean([ratio for one in shown for ratio in one.ratios(policy)]) for policy in RIVALS
-        }
-        | {
-            "best": geometric_mean([ratio for one in shown for ratio in one.ratios(None)]),
-            "kpa-alone": geometric_mean(
-                [ratio for one in shown for ratio in one.ratios(Policy.KPA, Policy.AI_HPA_KPA)]
-            ),
+            key: geometric_mean([ratio for one in shown for ratio in one.ratios(duel.theirs, duel.ours)])
+            for key, duel in _DUELS.items()
         },
         "ratios_by_price": {
             f"{price:g}": geometric_mean([one.ratios(Policy.HPA)[place] for one in shown])
