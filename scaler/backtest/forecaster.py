@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 from scaler.controller import Forecaster
 from scaler.domain import Forecast, ForecastRequest, ForecastUnavailable, TargetKey
@@ -13,10 +14,15 @@ from scaler.replay.model_server import ModelServerFailed
 
 MAX_FAILED_RATIO: Final = 0.001  # a hiccup is what a cluster has too
 
+Answers: TypeAlias = MutableMapping[bytes, Forecast]
+"""What the model said, by all that it was asked."""
+
 
 @dataclass(frozen=True, slots=True)
 class SharedForecaster:
     """The `Forecaster` port over another one; requests for one load, origin and step are one request.
+
+    What was answered once is not asked again, whichever policy asks next: the model always says the same.
 
     An odd number of requests is made even: onnxruntime computes rows in pairs, and the last of an odd batch comes out
     differently in its last digits. With pairs alone, results do not depend on how a backtest was cut into jobs.
@@ -24,11 +30,13 @@ class SharedForecaster:
     Attributes:
         load_of: Tells which workloads have the same load.
         ahead: How far the true time of each load is ahead of the simulation's, which is the same for all.
+        answers: Those of earlier forecasters over the same one; grows.
     """
 
     forecaster: Forecaster
     load_of: Callable[[TargetKey], int]
     ahead: Sequence[timedelta]
+    answers: Answers = field(default_factory=dict)
 
     def forecast(self, requests: Sequence[ForecastRequest]) -> Mapping[TargetKey, Forecast]:
         """Ask once for each load.
@@ -41,16 +49,22 @@ class SharedForecaster:
         for request in requests:
             same = (self.load_of(request.key), request.origin, request.step)
             asked[request.key] = leader.setdefault(same, request).key
-        batch = [replace(first, origin=first.origin + self._ahead(first.key)) for first in leader.values()]
-        if len(batch) % 2:
-            batch.append(replace(batch[-1], key=TargetKey("", "", "even")))
-        answered = self.forecaster.forecast(batch)
+        meant = [replace(first, origin=first.origin + self._ahead(first.key)) for first in leader.values()]
+        digests = {request.key: _digest(request) for request in meant}
+        self._ask([request for request in meant if digests[request.key] not in self.answers], digests)
         simulated = {
             key: replace(forecast, origin=forecast.origin - self._ahead(key))
-            for key, forecast in answered.items()
-            if key in asked
+            for key, digest in digests.items()
+            if (forecast := self.answers.get(digest)) is not None
         }
         return {key: simulated[first] for key, first in asked.items() if first in simulated}
+
+    def _ask(self, batch: Sequence[ForecastRequest], digests: Mapping[TargetKey, bytes]) -> None:
+        if not batch:
+            return
+        even = [*batch, replace(batch[-1], key=TargetKey("", "", "even"))] if len(batch) % 2 else batch
+        answered = self.forecaster.forecast(even)
+        self.answers.update((digests[key], forecast) for key, forecast in answered.items() if key in digests)
 
     def wake(self) -> timedelta:
         """Find it awake: how long an answer takes is simulated, and asking costs as much as a forecast."""
@@ -58,6 +72,14 @@ class SharedForecaster:
 
     def _ahead(self, key: TargetKey) -> timedelta:
         return self.ahead[self.load_of(key)]
+
+
+def _digest(request: ForecastRequest) -> bytes:
+    """Tell a request from every other one, whoever asks."""
+    whole = hashlib.blake2b(repr((request.origin, request.step)).encode(), digest_size=16)
+    whole.update(request.load.tobytes())
+    whole.update(request.seasonal_load.tobytes())
+    return whole.digest()
 
 
 @dataclass(slots=True)

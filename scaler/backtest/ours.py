@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from scaler.backtest.forecaster import SharedForecaster
+from scaler.backtest.forecaster import Answers, SharedForecaster
 from scaler.controller import Controller, ControllerConfig, Forecaster, Memory, MetricsSource
 from scaler.domain import Decision, Mode, Target, TargetKey
 from scaler.replay.demand import TICK
@@ -58,6 +58,7 @@ class Floors:
         ahead: As `SharedForecaster` takes it.
         config: Of the controller, for the metrics of these lanes.
         latency: From asking for a forecast to having it, in simulated time.
+        answers: As `SharedForecaster` takes it.
         see: Gives the metrics as the controller sees them.
     """
 
@@ -67,6 +68,7 @@ class Floors:
     ahead: Sequence[timedelta]
     config: ControllerConfig
     latency: timedelta
+    answers: Answers
     see: See = clearly
     _memories: _Memories = field(default_factory=_Memories)
 
@@ -104,7 +106,7 @@ class Floors:
         controller = Controller(
             targets=simulated,
             metrics=self.see(simulated),
-            forecaster=SharedForecaster(self.forecaster, self._load_of(), self.ahead),
+            forecaster=SharedForecaster(self.forecaster, self._load_of(), self.ahead, self.answers),
             scale_target=simulated,
             recorder=_Unrecorded(),
             executor=executor,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from scaler.backtest.case import LEARNED
+from scaler.backtest.forecaster import Answers
 from scaler.backtest.ours import SHADOW_DAY, Floors, See, clearly, targets_of
 from scaler.backtest.stage import LanePlan, Outcome, Stage
 from scaler.controller import ControllerConfig, Forecaster
@@ -72,12 +73,14 @@ class Ours:
     """What AI-HPA needs besides a stage.
 
     Attributes:
+        answers: Of the forecaster, to whichever policy and part asked first.
         see: Gives the metrics as the controller sees them, on the clock of the stage.
     """
 
     forecaster: Forecaster
     config: ControllerConfig
     see: See = clearly
+    answers: Answers = field(default_factory=dict)
 
 
 def over_hpa(stage: Stage, settings: Sequence[Sequence[Setting]], window: range, ours: Ours | None) -> list[Outcome]:
@@ -210,7 +213,7 @@ def oracle(stage: Stage, window: range) -> list[Outcome]:
 def _floors(stage: Stage, plan: LanePlan[Setting], scaled: HpaLanes | KpaLanes, ours: Ours) -> Floors:
     targets = targets_of(plan.lanes, [setting.level for setting in plan.of])
     latency = stage.settings.forecast_latency
-    return Floors(scaled, targets, ours.forecaster, stage.ahead, ours.config, latency, ours.see)
+    return Floors(scaled, targets, ours.forecaster, stage.ahead, ours.config, latency, ours.answers, ours.see)
 
 
 def _phpa(

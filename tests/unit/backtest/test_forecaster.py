@@ -1,14 +1,15 @@
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.backtest.forecaster import CountedForecaster, SharedForecaster
+from scaler.backtest.forecaster import Answers, CountedForecaster, SharedForecaster
 from scaler.domain import Forecast, ForecastFailure, ForecastRequest, ForecastUnavailable, Source, TargetKey
 from scaler.replay.model_server import ModelServerFailed
 from tests.unit.backtest.small import T0
@@ -55,8 +56,8 @@ def answer(asked: ForecastRequest) -> Forecast:
     return Forecast(asked.origin, asked.step, (0.5,), shape, shape, Source.MODEL)
 
 
-def shared(behind: Asked) -> SharedForecaster:
-    return SharedForecaster(behind, load_of, AHEAD)
+def shared(behind: Asked, answers: Answers | None = None) -> SharedForecaster:
+    return SharedForecaster(behind, load_of, AHEAD, {} if answers is None else answers)
 
 
 def test_lanes_of_one_load_ask_once_and_each_is_answered() -> None:
@@ -108,6 +109,40 @@ def test_true_time_goes_out_and_simulated_time_comes_back() -> None:
     assert {forecast.origin for forecast in found.values()} == {now}
 
 
+def test_what_was_answered_is_not_asked_again_by_another_policy() -> None:
+    behind, answers = Asked(), dict[bytes, Forecast]()
+    first = shared(behind, answers).forecast([request(0), request(1)])
+    again = shared(behind, answers).forecast([request(3), request(1), request(2)])
+    assert [[asked.key for asked in batch] for batch in behind.batches] == [
+        [key(0), key(1)], [key(2), TargetKey("", "", "even")],
+    ]  # fmt: skip
+    assert again[key(3)].quantiles is first[key(0)].quantiles
+    assert [again[key(lane)].quantiles[0, 0] for lane in (3, 1, 2)] == [0.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"load": np.full(8, 1.5)}, id="another load"),
+        pytest.param({"seasonal_load": np.ones((2, 38))}, id="another season"),
+        pytest.param({"origin": T0 + MINUTE}, id="another origin"),
+        pytest.param({"step": 2 * MINUTE}, id="another step"),
+    ],
+)
+def test_an_answer_is_for_all_that_was_asked(other: dict[str, Any]) -> None:
+    behind, answers = Asked(), dict[bytes, Forecast]()
+    shared(behind, answers).forecast([request(1)])
+    shared(behind, answers).forecast([replace(request(1), **other)])
+    assert len(behind.batches) == 2
+
+
+def test_what_was_not_answered_is_asked_again() -> None:
+    behind, answers = Asked(mute=frozenset({1.0})), dict[bytes, Forecast]()
+    assert shared(behind, answers).forecast([request(1)]) == {}
+    behind.mute = frozenset()
+    assert list(shared(behind, answers).forecast([request(1)])) == [key(1)]
+
+
 def test_a_load_that_is_not_answered_leaves_all_its_lanes_without_one() -> None:
     found = shared(Asked(mute=frozenset({1.0}))).forecast([request(lane) for lane in (0, 1, 4, 3)])
     assert list(found) == [key(0), key(3)]
@@ -133,7 +168,7 @@ def test_what_a_lane_is_told_does_not_depend_on_the_others(lanes: list[int]) -> 
     behind = Asked()
     together = shared(behind).forecast([request(lane) for lane in lanes])
     assert list(together) == [key(lane) for lane in lanes]
-    assert len(behind.batches[0]) % 2 == 0
+    assert [len(batch) % 2 for batch in behind.batches] == ([0] if lanes else [])
     for lane in lanes:
         alone = shared(Asked()).forecast([request(lane)])[key(lane)]
         assert alone.origin == together[key(lane)].origin

@@ -48,7 +48,7 @@ def over(
 ) -> Over:
     simulated = lanes([load.tolist()], [lane(0, 60.0) for _ in levels])
     hpas, forecaster = under_hpa(simulated), HourBefore()
-    floors = Floors(hpas, targets_of(simulated, levels), forecaster, [ahead], config, latency)
+    floors = Floors(hpas, targets_of(simulated, levels), forecaster, [ahead], config, latency, {})
     return Over(floors, hpas, forecaster)
 
 
