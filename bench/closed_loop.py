@@ -1,12 +1,12 @@
 """The published comparison of docs/benchmark.md: every policy over real load, at equal pod-hours, by start-up time.
 
 Run: python -m bench.closed_loop --csv FILES [--seeds 5] [--start-seconds 5 30 90 300] [--pods-at-p99 30] --out FOLDER
-     python -m bench.closed_loop --from FOLDERS --json docs/closed-loop.json
+     python -m bench.closed_loop --from FOLDERS --json docs/closed-loop.json [--keep]
      python -m bench.closed_loop --json docs/closed-loop.json [--check]
 
 Each start-up time is one backtest, as `ai-hpa backtest` runs it; its JSON goes to FOLDER, and a run that was cut off
 goes on where it was. The second form puts them together, without the sweeps, and writes docs/benchmark.md and its
-picture, which needs Chromium; the third writes or checks the page alone.
+picture, which needs Chromium; with --keep, a part of the runs can be renewed. The third writes or checks the page alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from bench.closed_loop_page import draw, summarise, to_markdown
+from bench.closed_loop_page import draw, renewed, summarise, to_markdown
 from bench.picture import photograph
 from scaler.backtest.case import PODS_AT_P99, BacktestSettings
 from scaler.backtest.jobs import describe, run_all
@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder for the JSON of each backtest")
     parser.add_argument("--from", type=Path, nargs="+", dest="folders", default=[], help="folders of earlier --out")
     parser.add_argument("--json", type=Path, help="where the summary goes")
+    parser.add_argument("--keep", action="store_true", help="keep those runs of --json that --from does not have")
     parser.add_argument("--page", type=Path, default=PAGE)
     parser.add_argument("--check", action="store_true", help="fail where the page is not what --json says")
     options = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
@@ -62,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.folders:
         written = [path for folder in options.folders for path in sorted(folder.glob("*.json"))]
         summary = summarise([json.loads(path.read_text(encoding="utf-8")) for path in written])
+        if options.keep:
+            summary = renewed(json.loads(options.json.read_text(encoding="utf-8")), summary)
         options.json.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
         photograph(draw(summary), options.page.with_suffix(".png"))
     if options.out is None:

@@ -76,6 +76,12 @@ def summarise(runs: Sequence[_Run]) -> dict[str, Any]:
     return {"runs": [_summary(*from_json(run)) for run in runs]}
 
 
+def renewed(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the later runs in the place of the earlier ones with the same load, size, forecast period and start-up."""
+    runs = {(_key(run), run["settings"]["start_seconds"]): run for run in (*earlier["runs"], *later["runs"])}
+    return {"runs": list(runs.values())}
+
+
 def to_markdown(summary: Mapping[str, Any]) -> str:
     """Write docs/benchmark.md."""
     parts = [INTRODUCTION]
@@ -131,14 +137,14 @@ def draw(summary: Mapping[str, Any]) -> go.Figure:
 
 def _groups(summary: Mapping[str, Any]) -> Iterator[list[_Run]]:
     """Put runs together that differ in start-up time alone, the usual size first."""
+    runs = sorted(summary["runs"], key=lambda run: (_key(run), run["settings"]["start_seconds"]))
+    return (list(group) for _, group in groupby(runs, _key))
 
-    def key(run: _Run) -> tuple[bool, Any, Any, Any]:
-        settings = run["settings"]
-        size = settings["pods_at_p99"]
-        return size != PODS_AT_P99, settings["sources"], size, settings["forecast_period_seconds"]
 
-    runs = sorted(summary["runs"], key=lambda run: (key(run), run["settings"]["start_seconds"]))
-    return (list(group) for _, group in groupby(runs, key))
+def _key(run: _Run) -> tuple[bool, tuple[str, ...], int, float]:
+    settings = run["settings"]
+    size = settings["pods_at_p99"]
+    return size != PODS_AT_P99, tuple(settings["sources"]), size, settings["forecast_period_seconds"]
 
 
 def _title(run: _Run) -> str:

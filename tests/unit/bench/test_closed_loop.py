@@ -9,7 +9,7 @@ import pytest
 
 from bench import closed_loop
 from bench.closed_loop import main
-from bench.closed_loop_page import draw, summarise, to_markdown
+from bench.closed_loop_page import draw, renewed, summarise, to_markdown
 from scaler.backtest.policies import Policy
 from scaler.backtest.result import SeriesResult, to_json
 from scaler.backtest.verdict import Answer
@@ -75,6 +75,24 @@ def test_series_on_which_row_a_is_short_for_longer_are_named() -> None:
     assert found["row_a_worse"] == ["db"]
 
 
+@pytest.mark.parametrize(
+    ("changed", "kept"),
+    [
+        pytest.param({}, False, id="the same run"),
+        pytest.param({"seeds": [0, 1]}, False, id="with more seeds"),
+        pytest.param({"start_seconds": 30}, True, id="another start-up"),
+        pytest.param({"pods_at_p99": 5}, True, id="another size"),
+        pytest.param({"forecast_period_seconds": 60.0}, True, id="another forecast period"),
+        pytest.param({"sources": ["other.csv"]}, True, id="another load"),
+    ],
+)
+def test_a_later_run_takes_the_place_of_the_same_one_alone(changed: dict[str, object], *, kept: bool) -> None:
+    early, late = run_of(90, series("early")), run_of(90, series("late"))
+    late["settings"] = {**late["settings"], **changed}  # type: ignore[dict-item]
+    runs = renewed(summarise([early]), summarise([late]))["runs"]
+    assert [run["series"][0]["name"] for run in runs] == (["early", "late"] if kept else ["late"])
+
+
 def test_the_picture_has_a_panel_for_each_start_up_of_the_usual_size() -> None:
     small = run_of(90, series())
     small["settings"] = {**small["settings"], "pods_at_p99": 5}  # type: ignore[dict-item]
@@ -101,6 +119,11 @@ def test_the_page_is_written_and_checked(tmp_path: Path, monkeypatch: pytest.Mon
     written = ["--json", str(summary), "--page", str(page)]
     assert main(["--from", str(tmp_path / "runs"), *written]) == 0
     assert pictures == ["page.png"]
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "two.json").write_text(json.dumps(run_of(30, series())), encoding="utf-8")
+    assert main(["--from", str(tmp_path / "more"), "--keep", *written]) == 0
+    assert [run["settings"]["start_seconds"] for run in json.loads(summary.read_text())["runs"]] == [90, 30]
+    assert main(written) == 0
     assert main([*written, "--check"]) == 0
     page.write_text("another page", encoding="utf-8")
     assert main([*written, "--check"]) == 1
