@@ -6,7 +6,7 @@ Run: python -m bench.closed_loop --csv FILES [--seeds 5] [--start-seconds 5 30 9
 
 Each start-up time is one backtest, as `ai-hpa backtest` runs it; its JSON goes to FOLDER, and a run that was cut off
 goes on where it was. The second form puts them together, without the sweeps, and writes docs/benchmark.md and its
-picture, which needs Chromium; with --keep, a part of the runs can be renewed. The third writes or checks the page alone.
+picture, which needs Chromium; with --keep, a part of the runs is renewed. The third writes or checks the page alone.
 """
 
 from __future__ import annotations
