@@ -216,8 +216,8 @@ def _result(stage: Stage, number: int, verdict: Verdict, runs: Mapping[Policy, _
         worst_hours=_worst_hours(stage, number, runs),
         notes=case.notes,
     )
-    main = result.spot(result.policies[Policy.AI_HPA_TUNED].main)
-    return replace(result, verdict=checked(verdict, main, result.spots(Policy.HPA), least=result.least))
+    main, before = (result.spot(result.policies[policy].main) for policy in (Policy.AI_HPA_TUNED, Policy.HPA))
+    return replace(result, verdict=checked(verdict, main, result.spots(Policy.HPA), before, least=result.least))
 
 
 def _worst_hours(stage: Stage, number: int, runs: Mapping[Policy, _Run]) -> dict[Policy, WorstHour]:

@@ -16,6 +16,9 @@ CLEARLY_BETTER: Final = 0.9
 """Time short, over that of the best HPA at the same pod-hours: above, it may be luck."""
 NOTICED: Final = timedelta(minutes=1)
 """A day. Less time short than that is nobody's reason to change anything."""
+DEAREST: Final = 2.0
+"""Pod-hours over those of the user's HPA, at most: pods that stand by for bursts that nobody can foresee do help, at
+many times the price, and that is no forecast's merit."""
 
 
 class Answer(StrEnum):
@@ -52,7 +55,8 @@ def decide(ours: Mapping[float, Spot], hpa: Mapping[float, Spot], *, user_target
     """Decide on one part of a history.
 
     The HPA target is recommended that is cheapest while AI-HPA over it has no more time short than the user's HPA alone
-    (or too little for anybody to notice). Enabling pays where that beats every HPA at the same pod-hours.
+    (or too little for anybody to notice). Enabling pays where that beats every HPA at the same pod-hours, and costs at
+    most `DEAREST` times those of the user's.
 
     Args:
         ours: AI-HPA over HPAs, by their target; the user's among them.
@@ -78,18 +82,25 @@ def decide(ours: Mapping[float, Spot], hpa: Mapping[float, Spot], *, user_target
         f"Over an HPA at {target:.0%}, AI-HPA is short of pods for {_a_day(chosen)} a day, with {_percent(change)} "
         f"pod-hours; the HPA alone at {user_target:.0%} is for {_a_day(before)}"
     )
+    if _too_dear(chosen, before):
+        return Verdict(
+            Answer.KEEP_REACTIVE,
+            f"{told}. More than {DEAREST:g} times the pods is too dear: only pods that stand by meet bursts that "
+            "nobody can foresee.",
+        )
     if pays(chosen, list(hpa.values()), least=least):
         return Verdict(Answer.ENABLE, f"{told}, and no HPA does as well for as little.", target)
     return Verdict(Answer.KEEP_REACTIVE, f"{told}; another HPA target does about as well without forecasts.")
 
 
-def checked(verdict: Verdict, ours: Spot, hpa: Sequence[Spot], *, least: float) -> Verdict:
+def checked(verdict: Verdict, ours: Spot, hpa: Sequence[Spot], before: Spot, *, least: float) -> Verdict:
     """Hold a verdict against the later part: would the other answer have been right?
 
     Args:
         verdict: Of the earlier part.
         ours: AI-HPA over the HPA that it recommends.
         hpa: The HPA alone.
+        before: The user's HPA.
         least: One tick of the later part, as a share of time.
     """
     if verdict.answer is Answer.NOT_ENOUGH_HISTORY:
@@ -97,7 +108,12 @@ def checked(verdict: Verdict, ours: Spot, hpa: Sequence[Spot], *, least: float) 
     reached = under_time_at(hpa, ours.pod_hours_ratio, least=least)
     if reached is not None and max(reached, ours.under_time) <= least:
         return verdict
-    return replace(verdict, held=pays(ours, hpa, least=least, margin=1.0) == (verdict.answer is Answer.ENABLE))
+    paid = pays(ours, hpa, least=least, margin=1.0) and not _too_dear(ours, before)
+    return replace(verdict, held=paid == (verdict.answer is Answer.ENABLE))
+
+
+def _too_dear(ours: Spot, before: Spot) -> bool:
+    return ours.pod_hours_ratio > DEAREST * before.pod_hours_ratio
 
 
 def _a_day(spot: Spot) -> str:

@@ -25,6 +25,7 @@ def verdict(ours: dict[float, Spot], hpa: dict[float, Spot] | None = None, lengt
         pytest.param({0.7: Spot(1.6, 0.001), 0.9: Spot(1.3, 0.01)}, 0.9, id="as much time short as before is good"),
         pytest.param({0.8: Spot(1.3, 0.001), 0.9: Spot(1.3, 0.001)}, 0.9, id="of equals the highest target"),
         pytest.param({0.8: Spot(1.0, 0.005)}, 0.8, id="cheaper than any HPA"),
+        pytest.param({0.8: Spot(3.0, 0.0005)}, 0.8, id="twice as dear"),
     ],
 )
 def test_the_cheapest_good_target_is_recommended_where_no_hpa_does_as_well(
@@ -54,6 +55,13 @@ def test_the_cheapest_good_target_is_recommended_where_no_hpa_does_as_well(
             "Over an HPA at 70%, AI-HPA is short of pods for 86 s a day, with 60.0% more pod-hours; the HPA alone at "
             "70% is for 14 min; another HPA target does about as well without forecasts.",
             id="a lower HPA target does it for less",
+        ),
+        pytest.param(
+            {0.7: Spot(3.1, 0.0005), 0.9: Spot(3.05, 0.0005)},
+            "Over an HPA at 90%, AI-HPA is short of pods for 43 s a day, with 103.3% more pod-hours; the HPA alone at "
+            "70% is for 14 min. More than 2 times the pods is too dear: only pods that stand by meet bursts that "
+            "nobody can foresee.",
+            id="more than twice as dear",
         ),
     ],
 )
@@ -113,11 +121,14 @@ ENABLED, KEPT = Verdict(Answer.ENABLE, "", 0.9), Verdict(Answer.KEEP_REACTIVE, "
         pytest.param(ENABLED, Spot(1.5, 0.01), False, id="enabled, and it was the same"),
         pytest.param(KEPT, Spot(1.5, 0.01), True, id="kept, and it was the same"),
         pytest.param(KEPT, Spot(1.5, 0.0099), False, id="kept, and it would have been better"),
+        pytest.param(ENABLED, Spot(3.0, 0.0005), True, id="enabled, and it was twice as dear as the HPA"),
+        pytest.param(ENABLED, Spot(3.1, 0.0005), False, id="enabled, and it was dearer than that"),
+        pytest.param(KEPT, Spot(3.1, 0.0005), True, id="kept, and it would have been dearer than that"),
         pytest.param(Verdict(Answer.NOT_ENOUGH_HISTORY, ""), Spot(1.5, 0.002), None, id="nothing was decided"),
     ],
 )
 def test_the_later_part_tells_whether_the_verdict_held(given: Verdict, ours: Spot, held: bool | None) -> None:
-    found = checked(given, ours, list(HPA.values()), least=LEAST)
+    found = checked(given, ours, list(HPA.values()), HPA[0.7], least=LEAST)
     assert (found.held, found.answer, found.hpa_target) == (held, given.answer, given.hpa_target)
 
 
@@ -126,7 +137,11 @@ def test_the_later_part_tells_whether_the_verdict_held(given: Verdict, ours: Spo
 def test_where_neither_was_short_later_nothing_is_said(given: Verdict, days: float) -> None:
     least = 1 / 5760 / days
     for never in (Spot(1.0, 0.2), Spot(1.3, 0.2)):
-        assert checked(given, Spot(1.5, 0.0), [never, Spot(1.4, 0.0)], least=least).held is None
-    assert checked(ENABLED, Spot(1.5, 2 * least), [Spot(1.4, 0.0)], least=least).held is False
-    assert checked(ENABLED, Spot(1.5, 0.0), [Spot(1.4, 2 * least)], least=least).held is True
-    assert checked(ENABLED, Spot(1.3, 0.0), [Spot(1.4, 0.0)], least=least).held is True  # no HPA is that cheap
+        assert checked(given, Spot(1.5, 0.0), [never, Spot(1.4, 0.0)], never, least=least).held is None
+    cases = [
+        (Spot(1.5, 2 * least), Spot(1.4, 0.0), False),
+        (Spot(1.5, 0.0), Spot(1.4, 2 * least), True),
+        (Spot(1.3, 0.0), Spot(1.4, 0.0), True),  # no HPA is that cheap
+    ]
+    for ours, hpa, held in cases:
+        assert checked(ENABLED, ours, [hpa], hpa, least=least).held is held
