@@ -194,7 +194,17 @@ def _spread(runs: Sequence[_Run]) -> str:
     for what, name in (("best", "best series"), ("worst", "worst series")):
         rows.append([name, *(f"{run[what]['ratio']:.2f}, {run[what]['name']}" for run in runs)])
     rows.append(["row A short for longer than the HPA", *(_listed(run["row_a_worse"]) for run in runs)])
+    rows.append(["row A's pod-hours over the HPA's, at most", *map(_dearest, runs)])
     return plain_table(["start-up", *map(_start, runs)], rows)
+
+
+def _dearest(run: _Run) -> str:
+    def change(one: Mapping[str, Any]) -> float:
+        same, hpa = (one["main"][policy.value]["pod_hours_ratio"] for policy in (Policy.AI_HPA, Policy.HPA))
+        return float(same / hpa - 1)
+
+    dearest = max(run["series"], key=change)
+    return f"{change(dearest):+.0%}, {dearest['name']}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -93,6 +93,14 @@ def test_a_later_run_takes_the_place_of_the_same_one_alone(changed: dict[str, ob
     assert [run["series"][0]["name"] for run in runs] == (["early", "late"] if kept else ["late"])
 
 
+def test_the_series_that_row_a_costs_most_on_is_named() -> None:
+    dear = policies() | {Policy.AI_HPA: run(point(0.7, 3.0, 0.001))}
+    page = to_markdown(summarise([run_of(90, series(), series("db", policies=dear))]))
+    (row,) = (line for line in page.splitlines() if line.startswith("| row A's pod-hours"))
+    hpa = policies()[Policy.HPA].main.scores.pod_hours
+    assert row.endswith(f"| {dear[Policy.AI_HPA].main.scores.pod_hours / hpa - 1:+.0%}, db |")
+
+
 def test_the_picture_has_a_panel_for_each_start_up_of_the_usual_size() -> None:
     small = run_of(90, series())
     small["settings"] = {**small["settings"], "pods_at_p99": 5}  # type: ignore[dict-item]
