@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 
 from bench.table import plain_table
 from predictor_model.metrics import bootstrap_interval
-from scaler.backtest.case import PODS_AT_P99
+from scaler.backtest.case import PODS_AT_P99, BacktestSettings
 from scaler.backtest.equal import GRID, geometric_mean, ratio, under_time_at
 from scaler.backtest.policies import POLICY_NAMES, RIVALS, Policy
 from scaler.backtest.result import SeriesResult, from_json
@@ -45,6 +45,7 @@ _COLOURS: Final = {
     Policy.LAST_WEEK: "#b91c1c",
     Policy.FIXED: "#9aa7bd",
 }
+_PERIOD_SECONDS: Final = BacktestSettings().forecast_period.total_seconds()
 _Run: TypeAlias = Mapping[str, Any]
 
 
@@ -136,15 +137,16 @@ def draw(summary: Mapping[str, Any]) -> go.Figure:
 
 
 def _groups(summary: Mapping[str, Any]) -> Iterator[list[_Run]]:
-    """Put runs together that differ in start-up time alone, the usual size first."""
+    """Put runs together that differ in start-up time alone, the usual size and forecast period first."""
     runs = sorted(summary["runs"], key=lambda run: (_key(run), run["settings"]["start_seconds"]))
     return (list(group) for _, group in groupby(runs, _key))
 
 
 def _key(run: _Run) -> tuple[bool, tuple[str, ...], int, float]:
     settings = run["settings"]
-    size = settings["pods_at_p99"]
-    return size != PODS_AT_P99, tuple(settings["sources"]), size, settings["forecast_period_seconds"]
+    size, period = settings["pods_at_p99"], settings["forecast_period_seconds"]
+    unusual = (size, period) != (PODS_AT_P99, _PERIOD_SECONDS)
+    return unusual, tuple(settings["sources"]), size, period
 
 
 def _title(run: _Run) -> str:

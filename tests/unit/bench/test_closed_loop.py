@@ -101,10 +101,17 @@ def test_the_series_that_row_a_costs_most_on_is_named() -> None:
     assert row.endswith(f"| {dear[Policy.AI_HPA].main.scores.pod_hours / hpa - 1:+.0%}, db |")
 
 
-def test_the_picture_has_a_panel_for_each_start_up_of_the_usual_size() -> None:
-    small = run_of(90, series())
-    small["settings"] = {**small["settings"], "pods_at_p99": 5}  # type: ignore[dict-item]
-    figure = draw(summarise([run_of(300, series()), small, run_of(30, series())]))
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"pods_at_p99": 5}, id="another size"),
+        pytest.param({"forecast_period_seconds": 60.0}, id="another forecast period"),
+    ],
+)
+def test_the_picture_has_a_panel_for_each_start_up_of_the_usual_kind(other: dict[str, object]) -> None:
+    unusual = run_of(90, series())
+    unusual["settings"] = {**unusual["settings"], **other}  # type: ignore[dict-item]
+    figure = draw(summarise([run_of(300, series()), unusual, run_of(30, series())]))
     titles = [note.text for note in figure.layout.annotations]
     assert titles == ["pods take 30 s", "pods take 300 s"]
     hpa_over_itself = [trace for trace in figure.data if trace.name == "HPA alone"]
