@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 
 from bench.table import plain_table
 from predictor_model.metrics import bootstrap_interval
-from scaler.backtest.case import PODS_AT_P99, BacktestSettings
+from scaler.backtest.case import BacktestSettings
 from scaler.backtest.equal import GRID, geometric_mean, ratio, under_time_at
 from scaler.backtest.policies import POLICY_NAMES, RIVALS, Policy
 from scaler.backtest.result import SeriesResult, from_json
@@ -45,7 +45,7 @@ _COLOURS: Final = {
     Policy.LAST_WEEK: "#b91c1c",
     Policy.FIXED: "#9aa7bd",
 }
-_PERIOD_SECONDS: Final = BacktestSettings().forecast_period.total_seconds()
+_USUAL: Final = BacktestSettings()
 _Run: TypeAlias = Mapping[str, Any]
 
 
@@ -79,7 +79,7 @@ def summarise(runs: Sequence[_Run]) -> dict[str, Any]:
 
 def renewed(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
     """Put the later runs in the place of the earlier ones with the same load, size, forecast period and start-up."""
-    runs = {(_key(run), run["settings"]["start_seconds"]): run for run in (*earlier["runs"], *later["runs"])}
+    runs = {_place(run): run for run in (*earlier["runs"], *later["runs"])}
     return {"runs": list(runs.values())}
 
 
@@ -138,15 +138,18 @@ def draw(summary: Mapping[str, Any]) -> go.Figure:
 
 def _groups(summary: Mapping[str, Any]) -> Iterator[list[_Run]]:
     """Put runs together that differ in start-up time alone, the usual size and forecast period first."""
-    runs = sorted(summary["runs"], key=lambda run: (_key(run), run["settings"]["start_seconds"]))
-    return (list(group) for _, group in groupby(runs, _key))
+    return (list(group) for _, group in groupby(sorted(summary["runs"], key=_place), _group))
 
 
-def _key(run: _Run) -> tuple[bool, tuple[str, ...], int, float]:
+def _group(run: _Run) -> tuple[bool, tuple[str, ...], int, float]:
     settings = run["settings"]
     size, period = settings["pods_at_p99"], settings["forecast_period_seconds"]
-    unusual = (size, period) != (PODS_AT_P99, _PERIOD_SECONDS)
+    unusual = (size, period) != (_USUAL.pods_at_p99, _USUAL.forecast_period.total_seconds())
     return unusual, tuple(settings["sources"]), size, period
+
+
+def _place(run: _Run) -> tuple[object, ...]:
+    return *_group(run), run["settings"]["start_seconds"]
 
 
 def _title(run: _Run) -> str:
@@ -201,12 +204,9 @@ def _spread(runs: Sequence[_Run]) -> str:
 
 
 def _dearest(run: _Run) -> str:
-    def change(one: Mapping[str, Any]) -> float:
-        same, hpa = (one["main"][policy.value]["pod_hours_ratio"] for policy in (Policy.AI_HPA, Policy.HPA))
-        return float(same / hpa - 1)
-
-    dearest = max(run["series"], key=change)
-    return f"{change(dearest):+.0%}, {dearest['name']}"
+    changes = {one["name"]: _dearer(one["main"][Policy.AI_HPA], one["main"][Policy.HPA]) for one in run["series"]}
+    name = max(changes, key=changes.__getitem__)
+    return f"{changes[name]:+.0%}, {name}"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -268,7 +268,11 @@ def _a_day(spot: Mapping[str, float]) -> str:
 
 
 def _change(ours: Mapping[str, float], theirs: Mapping[str, float]) -> str:
-    return f"{ours['pod_hours_ratio'] / theirs['pod_hours_ratio'] - 1:+.1%}"
+    return f"{_dearer(ours, theirs):+.1%}"
+
+
+def _dearer(ours: Mapping[str, float], theirs: Mapping[str, float]) -> float:
+    return ours["pod_hours_ratio"] / theirs["pod_hours_ratio"] - 1
 
 
 def _summary(series: Sequence[SeriesResult], settings: Mapping[str, Any]) -> dict[str, Any]:

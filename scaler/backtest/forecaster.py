@@ -36,7 +36,7 @@ class SharedForecaster:
     forecaster: Forecaster
     load_of: Callable[[TargetKey], int]
     ahead: Sequence[timedelta]
-    answers: Answers = field(default_factory=dict)
+    answers: Answers
 
     def forecast(self, requests: Sequence[ForecastRequest]) -> Mapping[TargetKey, Forecast]:
         """Ask once for each load.
