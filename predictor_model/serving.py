@@ -6,12 +6,13 @@ import asyncio
 import logging
 import math
 import os
+import threading
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from fastapi import Request
@@ -49,10 +50,11 @@ AsgiApp: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """A request that has been read."""
+    """A request that has been read, and the graph that it was read for."""
 
     request: WireRequest
     windows: Windows
+    graph: Graph
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +63,23 @@ class Reply:
 
     request: WireRequest
     answer: Answer
+
+
+class FileVersion(NamedTuple):
+    """Tells one file that stood at a path from the next: an exchange in one step gives it another inode."""
+
+    inode: int
+    modified_ns: int
+    size: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileVersion | None:
+        """Look at what is there now; None where nothing is."""
+        try:
+            found = path.stat()
+        except OSError:
+            return None
+        return cls(found.st_ino, found.st_mtime_ns, found.st_size)
 
 
 def available_cpus() -> int:
@@ -77,6 +96,9 @@ class ForecasterModel(Model):  # type: ignore[misc]  # the SDK ships no types
     """Answers contracts/forecast_v2.json; the SDK calls preprocess, predict and postprocess in turn.
 
     Reading and writing take threads of the loop's own executor, computing takes one worker per CPU.
+
+    Weights that are put in the place of those that are served are taken up with the next request; where they cannot
+    serve, the earlier ones go on.
     """
 
     def __init__(self, name: str, model_dir: Path) -> None:
@@ -85,6 +107,8 @@ class ForecasterModel(Model):  # type: ignore[misc]  # the SDK ships no types
         self._workers = available_cpus()
         self._executor = ThreadPoolExecutor(self._workers, thread_name_prefix="compute")
         self._graph: Graph | None = None
+        self._seen: FileVersion | None = None
+        self._renewing = threading.Lock()
 
     @property
     def graph(self) -> Graph:
@@ -103,15 +127,35 @@ class ForecasterModel(Model):  # type: ignore[misc]  # the SDK ships no types
         Raises:
             ModelUnusable: The model file cannot serve the contract.
         """
+        self._open()
+        self.ready = True
+        return True
+
+    def _open(self) -> None:
+        # Before reading: what takes its place meanwhile is another file.
+        self._seen = FileVersion.of(self._path)
         graph = load_graph(self._path)
         for rows in (1, CHUNK_ROWS):
             ones = [1.0] * (rows * CONTRACT.min_history_length)
             load = RequestTensor("load", "FP32", (rows, CONTRACT.min_history_length), ones)
-            graph.run(read_windows([load], {}, graph.context_length))
+            try:
+                graph.run(read_windows([load], {}, graph.context_length))
+            except Exception as exc:  # onnxruntime's own errors share no other base
+                raise ModelUnusable(f"{self._path} cannot be run: {type(exc).__name__}: {exc}") from exc
         self._graph = graph
-        self.ready = True
         logger.info("model_loaded: version %s from %s", graph.model_version, self._path)
-        return True
+
+    def _renew(self) -> None:
+        """Take up another file that stands in the place of the one that was opened last."""
+        if not self._renewing.acquire(blocking=False):
+            return  # the others are served by the earlier one until it is open
+        try:
+            if FileVersion.of(self._path) not in (None, self._seen):
+                self._open()
+        except ModelUnusable as error:
+            logger.warning("model_refused: %s; version %s serves on", error, self.graph.model_version)
+        finally:
+            self._renewing.release()
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """Inputs of the contract, as model metadata."""
@@ -138,7 +182,7 @@ class ForecasterModel(Model):  # type: ignore[misc]  # the SDK ships no types
         A request never has more chunks waiting than there are workers, so that a small one comes in between those
         of a large one.
         """
-        graph, loop = self.graph, asyncio.get_running_loop()
+        graph, loop = job.graph, asyncio.get_running_loop()
         starts = range(0, len(job.windows), CHUNK_ROWS)
         chunks: dict[int, tuple[Array, ...]] = {}
 
@@ -175,7 +219,9 @@ class ForecasterModel(Model):  # type: ignore[misc]  # the SDK ships no types
             request = decode_grpc(payload)
         else:
             raise InvalidRequest(f"this is protocol v1; accepted is v2 at /v2/models/{self.name}/infer")
-        return Job(request, read_windows(request.tensors, request.parameters, self.graph.context_length))
+        self._renew()
+        graph = self.graph
+        return Job(request, read_windows(request.tensors, request.parameters, graph.context_length), graph)
 
 
 class ForecasterDataPlane(DataPlane):  # type: ignore[misc]  # the SDK ships no types

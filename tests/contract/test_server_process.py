@@ -13,6 +13,10 @@ import httpx
 import numpy as np
 import pytest
 
+from predictor_model.graph import MODEL_FILE, RECORD_FILE, SHIPPED_WEIGHTS, WEIGHTS_FILE, load_graph
+from predictor_model.placement import put_in_place
+from tests.contract.conftest import running_server
+
 ROWS = 5000
 
 
@@ -58,6 +62,47 @@ def test_health_routes_and_small_requests_answer_while_a_large_batch_computes(
     assert answered_small >= 3  # one at the start, one at the end, and at least one in between
     # Computing on the event loop would hold up one health answer for nearly all of the batch's time.
     assert max(health_seconds) < answers[0].elapsed.total_seconds() / 2
+
+
+SMALL = {"inputs": [{"name": "load", "datatype": "FP32", "shape": [1, 8], "data": [1.0] * 8}]}
+
+
+def shipped_as(version: str, folder: Path) -> Path:
+    """The shipped weights under another version, which has to be as long."""
+    folder.mkdir()
+    shipped = load_graph(SHIPPED_WEIGHTS / MODEL_FILE).model_version
+    assert len(version) == len(shipped)
+    for name in (WEIGHTS_FILE, RECORD_FILE, MODEL_FILE):
+        content = (SHIPPED_WEIGHTS / name).read_bytes()
+        (folder / name).write_bytes(content.replace(shipped.encode(), version.encode()))
+    return folder
+
+
+def test_weights_that_are_exchanged_are_served_from_the_next_request_on(tmp_path: Path) -> None:
+    place, log = tmp_path / "v1", tmp_path / "server.log"
+    put_in_place(shipped_as("9.0.1", tmp_path / "first"), place)
+    with running_server(log, [f"--model_dir={place}"]) as server, httpx.Client(timeout=30.0) as client:
+
+        def versions() -> tuple[str, list[str]]:
+            answer = client.post(server.infer_url, json=SMALL).raise_for_status().json()
+            metadata = client.get(f"{server.http_url}/v2/models/forecaster").raise_for_status().json()
+            return answer["parameters"]["model_version"], metadata["versions"]
+
+        assert versions() == ("9.0.1", ["9.0.1"])
+        put_in_place(shipped_as("9.0.2", tmp_path / "second"), place)
+        assert versions() == ("9.0.2", ["9.0.2"])
+        # What cannot serve, or is not there, changes nothing.
+        broken = tmp_path / "broken"
+        broken.write_bytes(b"no model")
+        broken.replace(place / MODEL_FILE)
+        assert versions() == versions() == ("9.0.2", ["9.0.2"])
+        (place / MODEL_FILE).unlink()
+        assert versions() == ("9.0.2", ["9.0.2"])
+        put_in_place(shipped_as("9.0.3", tmp_path / "third"), place)
+        assert versions() == ("9.0.3", ["9.0.3"])
+    lines = log.read_text()
+    assert lines.count("model_refused: ") == 1
+    assert "version 9.0.2 serves on" in lines
 
 
 def start_in_vain(*arguments: str) -> subprocess.CompletedProcess[str]:
