@@ -2,9 +2,9 @@
 
 Run: python -m bench.calibration --csv FILES [--model DIR] [--rate R ...] [--json OUT]
 
-Every forecast that a scaler would have asked for is made by the exported graph from what was known at its time;
-`scaler.forecasts` learns from each as the scaler does, with the next call after a window is over, and chooses the
-source that serves. What a single source would have cost is known in hindsight alone.
+Every forecast that a scaler would have asked for, were it one every five minutes, is made by the exported graph from
+what was known at its time; `scaler.forecasts` learns from each as the scaler does, with the next call after a window is
+over, and chooses the source that serves. What a single source would have cost is known in hindsight alone.
 """
 
 from __future__ import annotations
@@ -30,13 +30,12 @@ from predictor_model.tables import calibration_table, champion_table
 from predictor_model.traces import Trace, TraceError, read_traces, trace_files
 from scaler import baselines, policy
 from scaler.baselines import Baselines
-from scaler.calibration import SOURCES, CalibrationConfig
+from scaler.calibration import PERIOD_OF_RATE, SOURCES, CalibrationConfig
 from scaler.domain import FloatArray, Forecast, ForecastRequest, Source, Target, TargetKey
-from scaler.forecast_cycle import ForecastCycleConfig
 from scaler.forecasts import Arrival, Forecasts, ForecastsConfig, bounds_of, expected, take
 from scaler.history import SEASONS
 
-PERIOD: Final = ForecastCycleConfig().forecast_period
+PERIOD: Final = PERIOD_OF_RATE
 MIN_SPAN: Final = timedelta(days=7)
 UNSCORED: Final = timedelta(days=1)  # the champion's first day, when there is nothing to choose by
 BUSY_SHARE: Final = 0.1
@@ -183,13 +182,13 @@ def learn(issued: Issued, level: float, steps: int, config: ForecastsConfig) -> 
         plain = issued.highest[row, :, column, np.newaxis]  # (H, 1)
         forecast = Forecast(request.origin, request.step, (target.level,), plain, plain, Source.MODEL)
         arrival = Arrival(request, forecast, issued.without_model[request.key], steps)
-        known = take(known, arrival, target=target, config=config, now=request.origin)
+        (known,) = take([known], [arrival], targets=[target], config=config, now=request.origin)
         state, champion = known.calibration, known.champion
         if state is None or champion is None:
             raise AssertionError("nothing was learned from a forecast")
         offsets = state.offsets * state.scale
         bounds[row] = policy.peaks_of(plain[:, 0], offsets[MODEL])[steps - 1]
-        peaks[row] = expected(arrival, bounds_of(arrival, target.level), offsets)
+        (peaks[row],) = expected([arrival], bounds_of([arrival], [target.level]), offsets[np.newaxis])
         serving = SOURCES.index(champion.source)
         champions[row] = serving if np.isfinite(peaks[row, serving]) else MODEL
     return Learned(bounds, peaks, champions)

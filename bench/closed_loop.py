@@ -33,12 +33,14 @@ from scaler.backtest.case import PODS_AT_P99, BacktestSettings
 from scaler.backtest.jobs import describe, run_all
 from scaler.backtest.result import to_json
 from scaler.controller import ControllerConfig
+from scaler.forecast_cycle import ForecastCycleConfig
 from scaler.replay.model_server import model_endpoint
 from scaler.replay.start_up import StartUp
 from scaler.replay.traces import Trace, read_csv
 from scaler.telemetry import configure_logging
 
 START_SECONDS: Final = (5, 30, 90, 300)
+FORECAST_PERIOD: Final = ForecastCycleConfig().forecast_period
 PAGE: Final = Path("docs/benchmark.md")
 
 
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--start-seconds", type=float, nargs="+", default=START_SECONDS)
     parser.add_argument("--pods-at-p99", type=int, default=PODS_AT_P99)
-    parser.add_argument("--forecast-period", type=float, default=300.0, help="seconds")
+    parser.add_argument("--forecast-period", type=float, default=FORECAST_PERIOD.total_seconds(), help="seconds")
     parser.add_argument("--endpoint", help="of a running model server; without it one is started")
     parser.add_argument("--out", type=Path, help="folder for the JSON of each backtest")
     parser.add_argument("--from", type=Path, nargs="+", dest="folders", default=[], help="folders of earlier --out")

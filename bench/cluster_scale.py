@@ -40,7 +40,7 @@ from scaler.replay.model_server import running_model_server
 from tests.prometheus_binary import prometheus_folder
 
 TICK_SECONDS: Final = 15.0
-FORECAST_PERIOD: Final = ForecastCycleConfig().forecast_period
+FORECAST_PERIOD: Final = ForecastCycleConfig().longest_period
 # A whole period: each kind of work, as often as ever.
 CYCLES: Final = round(FORECAST_PERIOD.total_seconds() / TICK_SECONDS)
 SETTLING_SECONDS: Final = 45.0  # in which the first forecasts move the first floors, each with a record to be made

@@ -4,10 +4,12 @@ Delayed-feedback quantile tracker: the P part of conformal PID (Angelopoulos, Ca
 https://arxiv.org/abs/2307.16895), on the score (realised window max - forecast window max at the level) / scale:
 
     offset <- clip(offset + eta * (err - alpha), -cap, cap),   err = 1 where score > offset,   alpha = 1 - level
-    eta = rate * sqrt(0.1 / alpha)
+    eta = rate * sqrt(0.1 / alpha) * sqrt(min(1, time since the forecast before / five minutes))
 
 A higher level misses more seldom and so learns from fewer events; the square root keeps the time that an offset takes
-to grow and the time it takes to shrink in balance between levels.
+to grow and the time it takes to shrink in balance between levels. Forecasts that follow each other closely miss the
+same bursts in part: of the rate itself, the square root and the proportion of the time between them, the square root
+did best on training traces with a forecast a minute.
 
 Each window is held against what came as soon as it is over, the short ones of a forecast long before its last. Each
 score is held against the offset of today, not against the one in use when its forecast was issued: overlapping
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Final, NamedTuple
@@ -31,7 +33,8 @@ from scaler.domain import FloatArray, Source
 
 SOURCES: Final = tuple(Source)
 """Rows of every array here."""
-ALPHA_OF_RATE = 0.1  # the rate is that of the level 0.9
+ALPHA_OF_RATE: Final = 0.1  # the rate is that of the level 0.9
+PERIOD_OF_RATE: Final = timedelta(minutes=5)  # and of forecasts that are this far apart, or farther
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,10 @@ class CalibrationConfig:
         Bounded(
             0.0,
             10.0,
-            "Eta at the level 0.9, the step of the offset in units of the load scale; at other levels times "
-            "sqrt(0.1 / miss budget). 0 learns nothing. Of 0.02, 0.05, 0.1 and 0.25, held against training traces: a "
-            "lower one is late where the forecast is off, a higher one costs pods.",
+            "Eta at the level 0.9 with a forecast every five minutes, the step of the offset in units of the load "
+            "scale; at other levels times sqrt(0.1 / miss budget), with more frequent forecasts times the square root "
+            "of their period over five minutes. 0 learns nothing. Of 0.02, 0.05, 0.1 and 0.25, held against training "
+            "traces: a lower one is late where the forecast is off, a higher one costs pods.",
         ),
     ] = 0.05
     calibration_cap: Annotated[
@@ -73,7 +77,7 @@ class Issued:
         judged_steps: Length of the window that a decision on them looks at.
         peaks: Highest load that each source, offset included, then expected within it. Shape (S,).
         certain_steps: From the step after this many on, the load is only known to be a lower bound.
-        resolved_steps: Windows of up to this many steps have been learned from.
+        weight: Of what is learned from them, 0..1; `issue` gives it.
     """
 
     origin: datetime
@@ -83,7 +87,7 @@ class Issued:
     judged_steps: int
     peaks: FloatArray
     certain_steps: int
-    resolved_steps: int = 0
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,12 +99,14 @@ class CalibrationState:
             Shape (S, H).
         scale: Newest load scale, unit of the load.
         issued: Forecasts still to come true, oldest first.
+        learned_to: Windows that ended by this time have been learned from; None before the first.
     """
 
     level: float
     offsets: FloatArray
     scale: float
     issued: tuple[Issued, ...] = ()
+    learned_to: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,20 +124,24 @@ class Outcome:
     peaks: FloatArray
 
 
-def load_scale(load: FloatArray) -> float:
+def load_scales(loads: FloatArray) -> FloatArray:
     """Mean absolute change from one observed step to the next; at least 1 % of the mean load, where it is flat.
 
     Args:
-        load: NaN is missing. Shape (T,).
+        loads: NaN is missing. Shape (N, T).
 
     Returns:
-        Unit of the load; 0 where no load was seen.
+        Unit of the load; 0 where no load was seen. Shape (N,).
     """
-    changes = np.abs(np.diff(load))
-    changes = changes[np.isfinite(changes)]
-    seen = load[np.isfinite(load)]
-    floor = 0.01 * float(seen.mean()) if seen.size else 0.0
-    return max(float(changes.mean()), floor) if changes.size else floor
+    scales: FloatArray = np.maximum(_observed_mean(np.abs(np.diff(loads))), 0.01 * _observed_mean(loads))
+    return scales
+
+
+def _observed_mean(values: FloatArray) -> FloatArray:
+    """Mean of each row without what is missing; 0 where all is. Shape (N,)."""
+    seen = np.isfinite(values)
+    mean: FloatArray = np.where(seen, values, 0.0).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
+    return mean
 
 
 def begin(state: CalibrationState | None, *, level: float, length: int, scale: float) -> CalibrationState:
@@ -166,8 +176,11 @@ def issue(state: CalibrationState, issued: Issued) -> CalibrationState:
         return state  # no load was seen: there is no unit to learn in
     earlier = state.issued
     if earlier and (earlier[-1].origin, earlier[-1].step) == (issued.origin, issued.step):
-        issued = replace(issued, resolved_steps=earlier[-1].resolved_steps, certain_steps=earlier[-1].certain_steps)
+        issued = replace(issued, certain_steps=earlier[-1].certain_steps)
         earlier = earlier[:-1]
+    if earlier:
+        apart = (issued.origin - earlier[-1].origin) / PERIOD_OF_RATE
+        issued = replace(issued, weight=math.sqrt(min(max(apart, 0.0), 1.0)))
     return replace(state, issued=(*earlier, issued))
 
 
@@ -183,62 +196,100 @@ def censor(state: CalibrationState, sampled_at: datetime) -> CalibrationState:
 
 
 def resolve(
-    state: CalibrationState, load: FloatArray, *, end: datetime, step: timedelta, config: CalibrationConfig
-) -> tuple[CalibrationState, tuple[Outcome, ...]]:
-    """Learn from every window that is over, of every forecast issued.
+    states: Sequence[CalibrationState],
+    loads: FloatArray,
+    *,
+    end: datetime,
+    step: timedelta,
+    config: CalibrationConfig,
+) -> list[tuple[CalibrationState, tuple[Outcome, ...]]]:
+    """Learn from every window that is over, of every forecast issued; many workloads cost little more than one.
 
     Args:
-        state: What was learned so far.
-        load: Oldest first, NaN is missing. Shape (T,).
-        end: Time of the last sample of `load`.
-        step: Spacing of `load`; forecasts of another step cannot be held against it and are forgotten.
+        states: What was learned so far of each workload. Length N.
+        loads: Of each, oldest first, NaN is missing. Shape (N, T).
+        end: Time of the last sample of all loads.
+        step: Their spacing; forecasts of another step cannot be held against it and are forgotten.
         config: Rate and cap.
 
     Returns:
-        What is known now, and what came of those judged windows that are newly over and were seen whole.
+        Of each workload what is known now, and what came of those judged windows that are newly over and were seen
+        whole. Length N.
     """
-    seen = np.isfinite(load)
-    filled = np.where(seen, load, -np.inf)
-    news: list[_News] = []
-    waiting: list[Issued] = []
-    outcomes: list[Outcome] = []
-    for issued in state.issued:
-        over = min(issued.bounds.shape[1], (end - issued.origin) // issued.step)
-        if over <= issued.resolved_steps and issued.step == step:
-            waiting.append(issued)
-            continue
-        first = _place_of(issued, len(load), end, step)
-        if first is None:
-            continue
-        highest = np.maximum.accumulate(filled[first : first + over])
-        certain = np.logical_and.accumulate(seen[first : first + over])
-        certain[issued.certain_steps :] = False
-        news.append(_News(issued, slice(issued.resolved_steps, over), highest, certain))
-        if issued.resolved_steps < issued.judged_steps <= over and certain[issued.judged_steps - 1]:
-            outcomes.append(Outcome(issued.origin, float(highest[issued.judged_steps - 1]), issued.peaks))
-        if over < issued.bounds.shape[1]:
-            waiting.append(replace(issued, resolved_steps=over))
-    # Forecasts at regular times have windows of different length to tell of, and then all of them move together.
-    disjoint = all(later.steps.stop <= earlier.steps.start for earlier, later in itertools.pairwise(news))
-    offsets = state.offsets
-    for group in [news] if disjoint and news else [[one] for one in news]:
-        offsets = _track(offsets, group, alpha=1.0 - state.level, config=config)
-    return replace(state, offsets=offsets, issued=tuple(waiting)), tuple(outcomes)
+    alike: dict[object, list[int]] = {}
+    for row, state in enumerate(states):
+        waiting_for = tuple((issued.origin, issued.step) for issued in state.issued)
+        alike.setdefault((state.offsets.shape, state.learned_to, waiting_for), []).append(row)
+    found: dict[int, tuple[CalibrationState, tuple[Outcome, ...]]] = {}
+    for rows in alike.values():
+        learned = _resolve_alike([states[row] for row in rows], loads[rows], end=end, step=step, config=config)
+        found.update(zip(rows, learned, strict=True))
+    return [found[row] for row in range(len(states))]
 
 
 class _News(NamedTuple):
-    """What became known of one origin's forecasts.
+    """What became known of the forecasts of one origin.
 
     Attributes:
+        place: Among those issued.
         steps: Whose windows are newly over; index h - 1.
-        highest: Highest load seen within the first steps. Shape (h,), up to the last of `steps`.
-        certain: Where that is all there was. Shape (h,).
+        highest: Highest load seen within them. Shape (N, len(steps)).
+        certain: Where that is all there was. Shape (N, len(steps)).
     """
 
-    issued: Issued
+    place: int
     steps: slice
     highest: FloatArray
     certain: npt.NDArray[np.bool_]
+
+
+def _resolve_alike(
+    states: Sequence[CalibrationState],
+    loads: FloatArray,
+    *,
+    end: datetime,
+    step: timedelta,
+    config: CalibrationConfig,
+) -> Iterator[tuple[CalibrationState, tuple[Outcome, ...]]]:
+    """Do as `resolve` for workloads that wait for forecasts of the same origins."""
+    length, learned_to = states[0].offsets.shape[1], states[0].learned_to
+    seen = np.isfinite(loads)
+    filled = np.where(seen, loads, -np.inf)
+    certain_steps = np.array([[issued.certain_steps for issued in state.issued] for state in states])  # (N, K)
+    judged = np.array([[issued.judged_steps for issued in state.issued] for state in states])  # (N, K)
+    news: list[_News] = []
+    waiting: list[int] = []
+    outcomes: list[list[Outcome]] = [[] for _ in states]
+    for place, issued in enumerate(states[0].issued):
+        over = min(length, (end - issued.origin) // issued.step)
+        before = max(0, (learned_to - issued.origin) // issued.step) if learned_to is not None else 0
+        if over <= before and issued.step == step:
+            waiting.append(place)
+            continue
+        first = _place_of(issued, loads.shape[1], end, step)
+        if first is None:
+            continue
+        highest = np.maximum.accumulate(filled[:, first : first + over], axis=1)
+        certain = np.logical_and.accumulate(seen[:, first : first + over], axis=1)
+        certain &= np.arange(over) < certain_steps[:, place, np.newaxis]
+        news.append(_News(place, slice(before, over), highest[:, before:], certain[:, before:]))
+        last = judged[:, place] - 1
+        for row in np.flatnonzero((before <= last) & (last < over)).tolist():
+            if certain[row, last[row]]:
+                peaks = states[row].issued[place].peaks
+                outcomes[row].append(Outcome(issued.origin, float(highest[row, last[row]]), peaks))
+        if over < length:
+            waiting.append(place)
+    # Forecasts at regular times have windows of different length to tell of, and then all of them move together.
+    disjoint = all(later.steps.stop <= earlier.steps.start for earlier, later in itertools.pairwise(news))
+    offsets = np.stack([state.offsets for state in states])
+    for group in [news] if disjoint and news else [[one] for one in news]:
+        offsets = _track(offsets, states, group, config)
+    newest = end if learned_to is None else max(learned_to, end)
+    for state, own, told in zip(states, offsets, outcomes, strict=True):
+        left = tuple(state.issued[place] for place in waiting)
+        # A copy, because a view would keep what was learned of all the others.
+        yield replace(state, offsets=own.copy(), issued=left, learned_to=newest), tuple(told)
 
 
 def _place_of(issued: Issued, length: int, end: datetime, step: timedelta) -> int | None:
@@ -248,29 +299,36 @@ def _place_of(issued: Issued, length: int, end: datetime, step: timedelta) -> in
     return None if issued.step != step or remainder or first < 0 else first
 
 
-def _track(offsets: FloatArray, news: Sequence[_News], *, alpha: float, config: CalibrationConfig) -> FloatArray:
+def _track(
+    offsets: FloatArray, states: Sequence[CalibrationState], news: Sequence[_News], config: CalibrationConfig
+) -> FloatArray:
     """Move the offset at each h whose window is newly over by forecasts that came true.
 
     A missing or censored step may hide any load: until it is known that the rest of the window already exceeds the
     bound, the forecast counts neither as a hit nor as a miss.
 
     Args:
-        offsets: As they stand. Shape (S, H).
+        offsets: As they stand. Shape (N, S, H).
+        states: Who issued the forecasts, at which level. Length N.
         news: No two of them of the same h.
-        alpha: Share of windows that may exceed.
         config: Rate and cap.
     """
     at = np.concatenate([np.arange(one.steps.start, one.steps.stop) for one in news])  # (M,)
-    bounds = np.concatenate([one.issued.bounds[:, one.steps] for one in news], axis=1)  # (S, M)
-    highest = np.concatenate([one.highest[one.steps] for one in news])
-    certain = np.concatenate([one.certain[one.steps] for one in news])
-    scale = np.repeat([one.issued.scale for one in news], [one.steps.stop - one.steps.start for one in news])
-    earlier = offsets[:, at]
+    own = [state.issued[one.place].bounds[:, one.steps] for state in states for one in news]
+    bounds = np.concatenate(own, axis=1).reshape(-1, len(states), len(at)).swapaxes(0, 1)  # (N, S, M)
+    widths = [one.steps.stop - one.steps.start for one in news]
+    scales = np.array([[state.issued[one.place].scale for one in news] for state in states])
+    weights = np.array([[state.issued[one.place].weight for one in news] for state in states])
+    scales, weights = (np.repeat(each, widths, axis=1)[:, np.newaxis] for each in (scales, weights))  # (N, 1, M)
+    highest = np.concatenate([one.highest for one in news], axis=1)[:, np.newaxis]
+    certain = np.concatenate([one.certain for one in news], axis=1)[:, np.newaxis]
+    alpha = 1.0 - np.array([state.level for state in states])[:, np.newaxis, np.newaxis]
+    earlier = offsets[:, :, at]
     # A comparison with NaN is false: who had no forecast did not miss.
-    missed = (highest - bounds) / scale > earlier
-    eta = config.calibration_rate * math.sqrt(ALPHA_OF_RATE / alpha)
+    missed = (highest - bounds) / scales > earlier
+    eta = config.calibration_rate * np.sqrt(ALPHA_OF_RATE / alpha) * weights
     cap = config.calibration_cap
     moved = np.clip(earlier + eta * (missed - alpha), -cap, cap)
     tracked = offsets.copy()
-    tracked[:, at] = np.where((missed | certain) & np.isfinite(bounds), moved, earlier)
+    tracked[:, :, at] = np.where((missed | certain) & np.isfinite(bounds), moved, earlier)
     return tracked

@@ -9,7 +9,7 @@ the windows that both spoke on.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Final
@@ -97,57 +97,70 @@ class Scores:
 
 
 def score(
-    scores: Scores,
-    outcomes: Iterable[Outcome],
+    scores: Sequence[Scores],
+    outcomes: Sequence[Sequence[Outcome]],
     *,
-    target: Target,
+    targets: Sequence[Target],
     config: ChampionConfig,
     policy: PolicyConfig,
     period: timedelta,
-) -> Scores:
-    """Take what came of some windows into account.
+) -> list[Scores]:
+    """Take what came of some windows into account; many workloads cost little more than one.
 
     Args:
-        scores: As they stand.
-        outcomes: Windows that are over, in order of their origins.
-        target: Its bounds, capacity and level are what a window is judged by.
+        scores: Of each workload as they stand. Length N.
+        outcomes: Of each, windows that are over, in order of their origins. Length N.
+        targets: Their bounds, capacities and levels are what a window is judged by. Length N.
         config: How long a cost counts.
         policy: How load becomes replicas.
         period: Time between two forecasts, which is what a window speaks for.
     """
-    for outcome in outcomes:
-        cost = _cost(outcome, target, policy)
-        if not math.isfinite(cost[_PERSISTENCE]):
-            continue
-        passed = max(outcome.origin - scores.scored_at, timedelta(0)) if scores.scored_at is not None else timedelta(0)
-        kept = 0.5 ** (passed / config.champion_half_life)
-        spoke = np.isfinite(cost)
-        scores = replace(
-            scores,
-            costs=kept * scores.costs + np.where(spoke, cost, 0.0),
-            references=kept * scores.references + np.where(spoke, cost[_PERSISTENCE], 0.0),
-            seconds=kept * scores.seconds + np.where(spoke, min(passed, period).total_seconds(), 0.0),
-            scored_at=outcome.origin,
-        )
-    return scores
+    scored = list(scores)
+    for nth in range(max(map(len, outcomes), default=0)):
+        rows = [row for row, own in enumerate(outcomes) if len(own) > nth]
+        told = [outcomes[row][nth] for row in rows]
+        costs = _costs(told, [targets[row] for row in rows], policy)
+        for row, outcome, cost in zip(rows, told, costs, strict=True):
+            if math.isfinite(cost[_PERSISTENCE]):
+                scored[row] = _scored(scored[row], outcome.origin, cost, config, period)
+    return scored
 
 
-def crown(scores: Scores, config: ChampionConfig, now: datetime) -> tuple[Scores, Champion]:
-    """Say who serves from now on, and why."""
-    ratios = scores.ratios
-    proven = scores.seconds >= config.champion_scored.total_seconds()
+def _scored(scores: Scores, origin: datetime, cost: FloatArray, config: ChampionConfig, period: timedelta) -> Scores:
+    """Add the cost of one window, of shape (S,)."""
+    passed = max(origin - scores.scored_at, timedelta(0)) if scores.scored_at is not None else timedelta(0)
+    kept = 0.5 ** (passed / config.champion_half_life)
+    spoke = np.isfinite(cost)
+    return replace(
+        scores,
+        costs=kept * scores.costs + np.where(spoke, cost, 0.0),
+        references=kept * scores.references + np.where(spoke, cost[_PERSISTENCE], 0.0),
+        seconds=kept * scores.seconds + np.where(spoke, min(passed, period).total_seconds(), 0.0),
+        scored_at=origin,
+    )
+
+
+def crown(scores: Sequence[Scores], config: ChampionConfig, now: datetime) -> list[tuple[Scores, Champion]]:
+    """Say of each workload who serves from now on, and why."""
+    ratios = np.stack([own.ratios for own in scores])  # (N, S)
+    proven = np.stack([own.seconds for own in scores]) >= config.champion_scored.total_seconds()
+    best = np.argmin(np.where(proven, ratios, np.inf), axis=1)
+    rows = zip(scores, ratios.tolist(), proven.tolist(), best.tolist(), strict=True)
+    return [_crowned(*row, config, now) for row in rows]
+
+
+def _crowned(
+    scores: Scores, ratios: Sequence[float], proven: Sequence[bool], best: int, config: ChampionConfig, now: datetime
+) -> tuple[Scores, Champion]:
     champion = SOURCES.index(scores.champion)
     reason = ChampionReason.TOO_FEW_SCORES
-    if proven[champion] and proven.sum() > 1:
-        best = int(np.argmin(np.where(proven, ratios, np.inf)))
+    if proven[champion] and sum(proven) > 1:
         if ratios[best] < (1.0 - config.champion_margin_ratio) * ratios[champion]:
             scores, champion = replace(scores, champion=SOURCES[best], since=now), best
         cheapest = ratios[champion] <= ratios[best]
         reason = ChampionReason.CHEAPEST if cheapest else ChampionReason.WITHIN_MARGIN
     known = {
-        source.value: round(ratio, 4)
-        for source, ratio in zip(SOURCES, ratios.tolist(), strict=True)
-        if math.isfinite(ratio)
+        source.value: round(ratio, 4) for source, ratio in zip(SOURCES, ratios, strict=True) if math.isfinite(ratio)
     }
     days = round(float(scores.seconds[champion]) / _DAY.total_seconds(), 3)
     return scores, Champion(scores.champion, reason, scores.since, known, days)
@@ -168,8 +181,10 @@ def next_best(scores: Scores, available: npt.NDArray[np.bool_], config: Champion
     return SOURCES[int(np.argmin(ratios)) if proven.any() else int(np.argmax(available))]
 
 
-def _cost(outcome: Outcome, target: Target, policy: PolicyConfig) -> FloatArray:
-    """Pinball loss of the replicas asked for, at the workload's level; NaN for who had no forecast. Shape (S,)."""
-    asked, needed = (pods_for(load, target, policy) for load in (outcome.peaks, np.array(outcome.highest)))
+def _costs(outcomes: Sequence[Outcome], targets: Sequence[Target], policy: PolicyConfig) -> FloatArray:
+    """Pinball loss of the replicas asked for, at each workload's level; NaN for who had no forecast. Shape (N, S)."""
+    asked = pods_for(np.stack([outcome.peaks for outcome in outcomes]), targets, policy)
+    needed = pods_for(np.array([[outcome.highest] for outcome in outcomes]), targets, policy)
+    level = np.array([[target.level] for target in targets])
     short = needed - asked
-    return np.maximum(target.level * short, (target.level - 1.0) * short)
+    return np.maximum(level * short, (level - 1.0) * short)

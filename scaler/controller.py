@@ -230,7 +230,7 @@ class Controller:
             champion=self.config.champion,
             absence=self.config.absence,
             policy=self.config.policy,
-            period=self.config.forecast_cycle.forecast_period,
+            period=self.config.forecast_cycle.longest_period,
         )
 
     def tick(self, now: datetime) -> tuple[Decision, ...]:
@@ -242,8 +242,9 @@ class Controller:
         """
         self._list_targets(now)
         observations = self._observe(now)
-        self._take_forecasts(now)
-        if self._targets and self._cycle.due(now):
+        period = self._forecast_period()
+        self._take_forecasts(now, period)
+        if self._targets and self._cycle.due(now, period):
             plan = self._plan()
             self._cycle.ask(lambda: self._requests(plan, now), now)
         room = self._room()
@@ -395,8 +396,26 @@ class Controller:
         """Find the step whose forecasts still cover the lead time just before they are replaced."""
         config = self.config
         return history.choose_step(
-            lead + config.forecast_cycle.forecast_period + config.metric_delay + config.policy.tick
+            lead + config.forecast_cycle.longest_period + config.metric_delay + config.policy.tick
         )
+
+    def _forecast_period(self) -> timedelta:
+        """Time from one forecast to the next: the longest while none of them may change anything."""
+        cycle = self.config.forecast_cycle
+        if any(self._may_change(target) for target in self._targets):
+            return cycle.period_of(len(self._targets))
+        return cycle.longest_period
+
+    def _may_change(self, target: Target) -> bool:
+        """Whether a workload needs, or is forecast to need as far as can be seen, more than its fewest replicas."""
+        workload = self._workloads.get(target.key)
+        if workload is None:
+            return False
+        newest, decision = workload.forecasts.newest, workload.decision
+        if newest is None or decision is None or decision.n_combined is None:
+            return True
+        needed = max(decision.n_combined, policy.most_replicas(newest, target, self.config.policy))
+        return needed > target.min_replicas
 
     def _plan(self) -> Mapping[timedelta, Sequence[Target]]:
         """Group the workloads by the step that their lead times need, for a call that outlives this tick."""
@@ -438,8 +457,13 @@ class Controller:
             logger.warning("history_unavailable", extra={"error": str(error)})
             return {}
 
-    def _take_forecasts(self, now: datetime) -> None:
-        """Take what came of the call under way, and forecast without the model beside it."""
+    def _take_forecasts(self, now: datetime, period: timedelta) -> None:
+        """Take what came of the call under way, and forecast without the model beside it.
+
+        Args:
+            now: Time of the tick.
+            period: From this forecast to the next.
+        """
         answer = self._cycle.poll(now)
         if answer is None:
             return
@@ -449,6 +473,7 @@ class Controller:
             for waiting in self._workloads.values():
                 waiting.failure = answer.failure
         without_model = baselines.forecast(answer.requests)
+        known: list[tuple[Target, _Workload, Arrival]] = []
         for request in answer.requests:
             target, workload = targets.get(request.key), self._workloads.get(request.key)
             if target is None or workload is None:
@@ -459,12 +484,18 @@ class Controller:
                 workload.failure = answer.failure or ForecastFailure.REJECTED
             elif self._is_stale(forecast, target, workload, now):
                 forecast, workload.failure = None, ForecastFailure.STALE
-            arrival = Arrival(
-                request, forecast, without_model[request.key], self._judged_steps(request, target, workload, now)
-            )
-            workload.forecasts = forecasts.take(
-                workload.forecasts, arrival, target=target, config=self._forecasts, now=now
-            )
+            ahead = now - request.origin + _lead_time(target, workload) + self.config.policy.tick
+            judged = _judged_steps(ahead + period / 2, request.step)
+            known.append((target, workload, Arrival(request, forecast, without_model[request.key], judged)))
+        taken = forecasts.take(
+            [workload.forecasts for _, workload, _ in known],
+            [arrival for _, _, arrival in known],
+            targets=[target for target, _, _ in known],
+            config=self._forecasts,
+            now=now,
+        )
+        for (target, workload, _), found in zip(known, taken, strict=True):
+            workload.forecasts = found
             self._keep(target.key, workload)
 
     def _is_stale(self, forecast: Forecast, target: Target, workload: _Workload, now: datetime) -> bool:
@@ -473,12 +504,10 @@ class Controller:
         steps = policy.steps_that_matter(forecast, lead, tick=self.config.policy.tick, now=now)
         return steps is None and self._choose_step(lead)[1]
 
-    def _judged_steps(self, request: ForecastRequest, target: Target, workload: _Workload, now: datetime) -> int:
-        """Length of the window that decisions on this forecast look at, halfway to the next one."""
-        config = self.config
-        ahead = now - request.origin + _lead_time(target, workload) + config.policy.tick
-        steps = -(-(ahead + config.forecast_cycle.forecast_period / 2) // request.step)
-        return min(max(1, steps), history.PREDICTION_LENGTH)
+
+def _judged_steps(ahead: timedelta, step: timedelta) -> int:
+    """Length of the window that decisions on a forecast look at, halfway to the next one."""
+    return min(max(1, -(-ahead // step)), history.PREDICTION_LENGTH)
 
 
 def _lead_time(target: Target, workload: _Workload) -> timedelta:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 from scaler import lead_time
 from scaler.bounded import Bounded, check_bounds
@@ -21,6 +21,9 @@ Wake: TypeAlias = Callable[[], timedelta]
 # A touch that is answered this fast found the forecaster awake and says nothing of how long a start takes.
 AWAKE = timedelta(seconds=0.5)
 
+# 1,000 workloads every five minutes: more often, they would cost the scaler more CPU than all that it does in between.
+PER_WORKLOAD: Final = timedelta(seconds=0.3)
+
 logger = logging.getLogger(__name__)
 
 
@@ -33,8 +36,19 @@ class ForecastCycleConfig:
         Bounded(
             timedelta(seconds=15),
             timedelta(seconds=3600),
-            "Time from one call to the next. A cached forecast reaches half an hour or more, and between calls the "
-            "newest sample may still raise it; five minutes lose little and cost a fifth of a call per minute.",
+            "Time from one call to the next; 0.3 s for each workload where that is longer, which is where there are "
+            "more than 200. On loads with a value a minute, an HPA with floors is short of pods for less time with a "
+            "forecast a minute than with one every five (docs/benchmark.md).",
+        ),
+    ] = timedelta(seconds=60)
+    forecast_period_max: Annotated[
+        timedelta,
+        Bounded(
+            timedelta(seconds=15),
+            timedelta(seconds=3600),
+            "Longest time from one call to the next, however many workloads there are, and the time while none of them "
+            "is forecast to need more than its fewest replicas: the model may sleep in between. Nothing where "
+            "forecast_period is longer.",
         ),
     ] = timedelta(seconds=300)
     forecast_deadline: Annotated[
@@ -59,7 +73,7 @@ class ForecastCycleConfig:
         Bounded(
             timedelta(seconds=1),
             timedelta(seconds=600),
-            "Time from a failed call to the next; doubled with each failure in a row, up to forecast_period. Two "
+            "Time from a failed call to the next; doubled with each failure in a row, up to the longest period. Two "
             "ticks: a restarted model is found soon, a broken one is not hammered.",
         ),
     ] = timedelta(seconds=30)
@@ -68,9 +82,25 @@ class ForecastCycleConfig:
         """Refuse values out of range."""
         check_bounds(self)
         for name in ("forecast_retry", "forecast_wake_ahead"):
-            value = getattr(self, name)
-            if value > self.forecast_period:
-                raise ValueError(f"{name} must be at most forecast_period ({self.forecast_period}), got {value}")
+            value, longest = getattr(self, name), self.longest_period
+            if value > longest:
+                raise ValueError(
+                    f"{name} must be at most the longer of forecast_period and forecast_period_max ({longest}), "
+                    f"got {value}"
+                )
+
+    @property
+    def longest_period(self) -> timedelta:
+        """Longest time from one call to the next while the forecaster answers."""
+        return max(self.forecast_period, self.forecast_period_max)
+
+    def period_of(self, workloads: int) -> timedelta:
+        """Time from one call to the next while a forecast may change something.
+
+        Args:
+            workloads: That are forecast for with each call.
+        """
+        return min(max(self.forecast_period, workloads * PER_WORKLOAD), self.longest_period)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +170,8 @@ class ForecastCycle:
         self._starts = lead_time.start(self._starts_config)
         self._tick = tick
         self._call: _Call | None = None
-        self._due: datetime | None = None
+        self._asked_at: datetime | None = None
+        self._retry_at: datetime | None = None
         self._waking: Future[timedelta] | None = None
         self._woken = False
         self._failures = 0
@@ -150,14 +181,22 @@ class ForecastCycle:
         """How long the forecaster takes from a first touch to an answer, learned from the starts seen."""
         return self._starts
 
-    def due(self, now: datetime) -> bool:
-        """Say whether to ask now; wakes the forecaster when that is near."""
+    def due(self, now: datetime, period: timedelta) -> bool:
+        """Say whether to ask now; wakes the forecaster when that is near.
+
+        Args:
+            now: Time of the tick.
+            period: Time from one call to the next, as of now.
+        """
         self._learn_start()
         if self._call is not None and not self._call.overdue:
             return False
-        if self._due is None or now >= self._due:
+        if self._asked_at is None:
             return True
-        if self._config.forecast_wake_ahead and not self._woken and now >= self._due - self._wake_ahead():
+        due = self._retry_at if self._retry_at is not None else self._asked_at + period
+        if now >= due:
+            return True
+        if self._config.forecast_wake_ahead and not self._woken and now >= due - self._wake_ahead():
             self._woken = True
             self._waking = self._executor.submit(self._wake)
         return False
@@ -174,7 +213,8 @@ class ForecastCycle:
         call = _Call(asked_at=now)
         call.future = self._executor.submit(self._work, call, load)
         self._call = call
-        self._schedule(now + self._config.forecast_period)
+        self._asked_at = now
+        self._schedule(None)
 
     def _work(self, call: _Call, load: Load) -> Mapping[TargetKey, Forecast]:
         call.requests = tuple(load())
@@ -220,7 +260,7 @@ class ForecastCycle:
             return None
         if error is None:
             self._failures = 0
-            self._schedule(call.asked_at + self._config.forecast_period)
+            self._schedule(None)
             return Answer(call.requests, call.future.result())
         known = isinstance(error, ForecastUnavailable)
         # A forecaster's bug must not stop the decisions either; only here is its traceback still at hand.
@@ -233,11 +273,12 @@ class ForecastCycle:
         return self._failed(call, cause, now)
 
     def _failed(self, call: _Call, failure: ForecastFailure, now: datetime) -> Answer:
-        self._schedule(now + min(self._config.forecast_retry * 2**self._failures, self._config.forecast_period))
+        self._schedule(now + min(self._config.forecast_retry * 2**self._failures, self._config.longest_period))
         # Past the period every further doubling is the same; the exponent must not grow for days.
         self._failures = min(self._failures + 1, 12)
         return Answer(call.requests, {}, failure)
 
-    def _schedule(self, due: datetime) -> None:
-        self._due = due
+    def _schedule(self, retry_at: datetime | None) -> None:
+        """Come back at a time; None is a period after the newest call."""
+        self._retry_at = retry_at
         self._woken = False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import numpy as np
 
@@ -81,95 +83,150 @@ def censor(forecasts: Forecasts, sampled_at: datetime) -> Forecasts:
 
 
 def take(
-    forecasts: Forecasts, arrival: Arrival, *, target: Target, config: ForecastsConfig, now: datetime
-) -> Forecasts:
-    """Learn from what came true by now, remember what every source expects next, and let the champion's serve.
+    known: Sequence[Forecasts],
+    arrivals: Sequence[Arrival],
+    *,
+    targets: Sequence[Target],
+    config: ForecastsConfig,
+    now: datetime,
+) -> list[Forecasts]:
+    """Learn from what came true by now, remember what every source expects next, and let the champions' serve.
 
-    Where the champion has none, its newest one goes on serving while it covers, and then the next best's.
+    Where a champion has none, its newest one goes on serving while it covers, and then the next best's.
 
     Args:
-        forecasts: What was known.
-        arrival: The workload's past, and what follows from it.
-        target: The workload's settings.
+        known: Of each workload. Length N.
+        arrivals: The pasts, and what follows from them. Length N.
+        targets: The workloads' settings. Length N.
         config: How forecasts are learned from.
         now: Time of the tick.
     """
-    request, level = arrival.request, target.level
-    learned, scores = _learn(forecasts, request, target, config)
-    bounds = bounds_of(arrival, level)
-    state = calibration.begin(
-        learned, level=level, length=PREDICTION_LENGTH, scale=calibration.load_scale(request.load)
-    )
-    state = calibration.introduce(state, bounds, lambda: _margins(arrival, level), config.calibration)
-    offsets = state.offsets * state.scale
-    issued = Issued(
-        origin=request.origin,
-        step=request.step,
-        bounds=bounds,
-        scale=state.scale,
-        judged_steps=arrival.judged_steps,
-        peaks=expected(arrival, bounds, offsets),
-        certain_steps=PREDICTION_LENGTH,
-    )
-    scores, crowned = champion.crown(scores, config.champion, now)
-    taken = replace(forecasts, calibration=calibration.issue(state, issued), scores=scores, champion=crowned)
-    available = np.isfinite(bounds[:, 0])
-    serving = crowned.source
+    if not arrivals:
+        return []
+    learned = _learn(known, arrivals, targets, config)
+    crowned = champion.crown([scores for _, scores in learned], config.champion, now)
+    scales = _load_scales(arrivals)
+    bounds = bounds_of(arrivals, [target.level for target in targets])
+    states = []
+    for n, (arrival, target) in enumerate(zip(arrivals, targets, strict=True)):
+        begun = calibration.begin(learned[n][0], level=target.level, length=PREDICTION_LENGTH, scale=scales[n])
+        # Called at once, before the loop goes on.
+        margins = partial(_margins, arrival, target.level)
+        states.append(calibration.introduce(begun, bounds[n], margins, config.calibration))
+    offsets = np.stack([state.offsets * state.scale for state in states])
+    peaks = expected(arrivals, bounds, offsets)
+    taken = []
+    for n, (state, (scores, crown)) in enumerate(zip(states, crowned, strict=True)):
+        request = arrivals[n].request
+        issued = Issued(
+            origin=request.origin,
+            step=request.step,
+            bounds=bounds[n].copy(),  # a view would keep those of all the others
+            scale=state.scale,
+            judged_steps=arrivals[n].judged_steps,
+            peaks=peaks[n].copy(),
+            certain_steps=PREDICTION_LENGTH,
+        )
+        waiting = replace(known[n], calibration=calibration.issue(state, issued), scores=scores, champion=crown)
+        taken.append(_serve(waiting, arrivals[n], targets[n].level, bounds[n], offsets[n], config))
+    return taken
+
+
+def _serve(
+    known: Forecasts,
+    arrival: Arrival,
+    level: float,
+    bounds: FloatArray,
+    offsets: FloatArray,
+    config: ForecastsConfig,
+) -> Forecasts:
+    """Put the champion's forecast, or the next best's, in place; bounds and offsets of shape (S, H)."""
+    request, available = arrival.request, np.isfinite(bounds[:, 0])
+    serving = known.scores.champion
     if not available[SOURCES.index(serving)]:
-        stand_in = champion.next_best(scores, available, config.champion)
+        stand_in = champion.next_best(known.scores, available, config.champion)
         if stand_in is None:
-            return taken
+            return known
         serving = stand_in
     row = SOURCES.index(serving)
     forecast = arrival.model if serving is Source.MODEL else None
     if forecast is None:
-        values = bounds[row][:, np.newaxis]  # (H, 1)
+        values = bounds[row].copy()[:, np.newaxis]  # (H, 1)
         forecast = Forecast(request.origin, request.step, (level,), values, values, serving)
     trajectory = policy.prepare(forecast, level, offsets[row], returning=absence.returning(request, config.absence))
-    if serving is crowned.source:
-        return replace(taken, newest=trajectory)
-    return replace(taken, stand_in=trajectory)
+    if serving is known.scores.champion:
+        return replace(known, newest=trajectory)
+    return replace(known, stand_in=trajectory)
 
 
-def expected(arrival: Arrival, bounds: FloatArray, offsets: FloatArray) -> FloatArray:
+def expected(arrivals: Sequence[Arrival], bounds: FloatArray, offsets: FloatArray) -> FloatArray:
     """Give the highest load that each source expects in the judged window; as in a decision, no less than is seen.
 
     Args:
-        arrival: The workload's past, and the window.
-        bounds: As `bounds_of` gives them. Shape (S, H).
-        offsets: What was learned of each, unit of the load. Shape (S, H).
+        arrivals: The pasts, and the windows. Length N.
+        bounds: As `bounds_of` gives them. Shape (N, S, H).
+        offsets: What was learned of each, unit of the load. Shape (N, S, H).
 
     Returns:
-        Unit of the load; NaN where a source has nothing to say. Shape (S,).
+        Unit of the load; NaN where a source has nothing to say. Shape (N, S).
     """
-    peaks: FloatArray = np.maximum(
-        policy.peaks_of(bounds, offsets)[:, arrival.judged_steps - 1], arrival.request.load[-1]
-    )
-    return peaks
+    peaks = policy.peaks_of(bounds, offsets)
+    judged = np.array([arrival.judged_steps for arrival in arrivals]) - 1
+    seen = np.array([arrival.request.load[-1] for arrival in arrivals])
+    highest: FloatArray = np.maximum(peaks[np.arange(len(arrivals)), :, judged], seen[:, np.newaxis])
+    return highest
 
 
 def _learn(
-    forecasts: Forecasts, request: ForecastRequest, target: Target, config: ForecastsConfig
-) -> tuple[CalibrationState | None, Scores]:
+    known: Sequence[Forecasts], arrivals: Sequence[Arrival], targets: Sequence[Target], config: ForecastsConfig
+) -> list[tuple[CalibrationState | None, Scores]]:
     """Hold earlier forecasts against the past that came with a request; what was learned at another level is void."""
-    if forecasts.calibration is None:
-        return None, forecasts.scores
-    if forecasts.calibration.level != target.level:
-        return None, Scores()
-    state, outcomes = calibration.resolve(
-        forecasts.calibration, request.load, end=request.origin, step=request.step, config=config.calibration
-    )
-    scores = champion.score(
-        forecasts.scores, outcomes, target=target, config=config.champion, policy=config.policy, period=config.period
-    )
-    return state, scores
+    learned: list[tuple[CalibrationState | None, Scores]] = []
+    alike: dict[tuple[datetime, timedelta, int], list[int]] = {}
+    for n, (one, arrival, target) in enumerate(zip(known, arrivals, targets, strict=True)):
+        request = arrival.request
+        if one.calibration is None:
+            learned.append((None, one.scores))
+        elif one.calibration.level != target.level:
+            learned.append((None, Scores()))
+        else:
+            learned.append((one.calibration, one.scores))
+            alike.setdefault((request.origin, request.step, len(request.load)), []).append(n)
+    for (end, step, _), rows in alike.items():
+        states = [state for state, _ in (learned[n] for n in rows) if state is not None]
+        loads = np.stack([arrivals[n].request.load for n in rows])
+        resolved = calibration.resolve(states, loads, end=end, step=step, config=config.calibration)
+        scores = champion.score(
+            [known[n].scores for n in rows],
+            [outcomes for _, outcomes in resolved],
+            targets=[targets[n] for n in rows],
+            config=config.champion,
+            policy=config.policy,
+            period=config.period,
+        )
+        for n, (state, _), score in zip(rows, resolved, scores, strict=True):
+            learned[n] = state, score
+    return learned
 
 
-def bounds_of(arrival: Arrival, level: float) -> FloatArray:
-    """Window max of every source at the level, NaN where it has none. Shape (S, H)."""
-    model = arrival.model
-    first = policy.window_max_at(model, level) if model is not None else np.full(PREDICTION_LENGTH, np.nan)
-    return np.vstack([first, arrival.without_model.window_max])
+def _load_scales(arrivals: Sequence[Arrival]) -> list[float]:
+    """Give the load scale of each past; a short one is missing at its beginning. Length N."""
+    longest = max(len(arrival.request.load) for arrival in arrivals)
+    loads = np.full((len(arrivals), longest), np.nan)
+    for row, arrival in zip(loads, arrivals, strict=True):
+        row[longest - len(arrival.request.load) :] = arrival.request.load
+    scales: list[float] = calibration.load_scales(loads).tolist()
+    return scales
+
+
+def bounds_of(arrivals: Sequence[Arrival], levels: Sequence[float]) -> FloatArray:
+    """Window max of every source at each workload's level, NaN where it has none. Shape (N, S, H)."""
+    bounds = np.full((len(arrivals), len(SOURCES), PREDICTION_LENGTH), np.nan)
+    for own, arrival, level in zip(bounds, arrivals, levels, strict=True):
+        if arrival.model is not None:
+            own[0] = policy.window_max_at(arrival.model, level)
+        own[1:] = arrival.without_model.window_max
+    return bounds
 
 
 def _margins(arrival: Arrival, level: float) -> FloatArray:

@@ -181,7 +181,7 @@ class LiveScaler:
         )
 
     def _new_log(self) -> _DecisionLog:
-        return _DecisionLog(self._config.forecast_cycle.forecast_period)
+        return _DecisionLog(self._config.forecast_cycle.longest_period)
 
     def _expose(self, controller: Controller) -> None:
         exposition, workloads = self._parts.exposition, self._found.workloads

@@ -113,7 +113,8 @@ class LiveConfig:
             1,
             1000,
             "Most PredictiveScalers whose status one tick writes. At most a sixth go to what touches no workload: what "
-            "shadow mode would do, and numbers brought up to date once per forecast period (1,000 take 25 minutes).",
+            "shadow mode would do, and numbers brought up to date once per longest forecast period (1,000 take 25 "
+            "minutes).",
         ),
     ] = 60
     assumed_maximum_ratio: Annotated[

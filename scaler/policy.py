@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, NamedTuple, TypeVar
@@ -325,12 +326,22 @@ def replicas_for(load: float, capacity: float, activation_ratio: float) -> int:
     return math.ceil(load / capacity - _ROUNDING)
 
 
-def pods_for(loads: FloatArray, target: Target, config: PolicyConfig) -> FloatArray:
-    """Pods that carry each of these loads, within the user's bounds; NaN stays."""
-    pods = np.where(
-        loads < config.activation_ratio * target.capacity, 0.0, np.ceil(loads / target.capacity - _ROUNDING)
-    )
-    return np.clip(pods, target.min_replicas, target.max_replicas)
+def pods_for(loads: FloatArray, targets: Sequence[Target], config: PolicyConfig) -> FloatArray:
+    """Pods that carry each of these loads, within the user's bounds; NaN stays.
+
+    Args:
+        loads: Unit of the load. Shape (N, S).
+        targets: A row each. Length N.
+        config: What counts as load at all.
+    """
+    capacity, least, most = np.array([(t.capacity, t.min_replicas, t.max_replicas) for t in targets]).T[:, :, None]
+    pods = np.where(loads < config.activation_ratio * capacity, 0.0, np.ceil(loads / capacity - _ROUNDING))
+    return np.clip(pods, least, most)
+
+
+def most_replicas(trajectory: Trajectory, target: Target, config: PolicyConfig) -> int:
+    """Replicas for the highest load of a whole forecast, within the user's upper bound."""
+    return min(replicas_for(trajectory.peaks[-1], target.capacity, config.activation_ratio), target.max_replicas)
 
 
 def recommend(load: float | None, outlook: Outlook, *, target: Target, config: PolicyConfig, now: datetime) -> _Need:

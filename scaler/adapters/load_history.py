@@ -23,7 +23,7 @@ from scaler.targets.workload import PodGroup, Workload
 MAX_POINTS: Final = 50_000  # of one query: 2 MB of JSON
 MAX_COLUMNS: Final = 10_000  # of one query; Prometheus refuses more than 11,000 points of one series
 SETTLED_AFTER: Final = timedelta(minutes=3)  # samples arrive late, and what they change is fetched again until then
-FORGET_AFTER: Final = timedelta(hours=1)  # without being asked for: twelve forecast periods
+FORGET_AFTER: Final = timedelta(hours=1)  # without being asked for: twelve of the longest forecast periods
 MAX_TABLES: Final = 32
 # A step counts when it was sampled this often, against a usual step. A rate leaves out what lies behind the last
 # sample, so the step at the edge of an outage is at most a quarter low.

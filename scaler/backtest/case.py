@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from scaler.domain import DEFAULT_MISS_BUDGET_RATIO, FloatArray
+from scaler.forecast_cycle import ForecastCycleConfig
 from scaler.replay.demand import TICK, Demand, demand_from
 from scaler.replay.physics import Physics
 from scaler.replay.plan import MAX_STEP, averaged
@@ -52,7 +53,7 @@ class BacktestSettings:
     min_replicas: int = 1
     max_replicas: int | None = None
     physics: Physics = field(default_factory=Physics)
-    forecast_period: timedelta = timedelta(minutes=5)
+    forecast_period: timedelta = field(default_factory=lambda: ForecastCycleConfig().forecast_period)
     forecast_latency: timedelta = timedelta(seconds=3)
 
     def __post_init__(self) -> None:

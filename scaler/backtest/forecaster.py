@@ -5,16 +5,50 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from typing import Final, TypeAlias
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from scaler.controller import Forecaster
-from scaler.domain import Forecast, ForecastRequest, ForecastUnavailable, TargetKey
+from scaler.domain import Forecast, ForecastRequest, ForecastUnavailable, Source, TargetKey
 from scaler.replay.model_server import ModelServerFailed
 
 MAX_FAILED_RATIO: Final = 0.001  # a hiccup is what a cluster has too
 
-Answers: TypeAlias = MutableMapping[bytes, Forecast]
+
+class KeptForecast(NamedTuple):
+    """A forecast as a model's server sends it: weeks of a forecast a minute are gigabytes otherwise.
+
+    Attributes:
+        values: Quantiles and window maxima. Shape (2, H, Q).
+    """
+
+    origin: datetime
+    step: timedelta
+    quantile_levels: tuple[float, ...]
+    values: npt.NDArray[np.float32]
+    source: Source
+    model_version: str
+
+    @classmethod
+    def of(cls, forecast: Forecast) -> KeptForecast:
+        """Keep a forecast."""
+        values = np.stack([forecast.quantiles, forecast.window_max]).astype(np.float32)
+        return cls(
+            forecast.origin, forecast.step, forecast.quantile_levels, values, forecast.source, forecast.model_version
+        )
+
+    def forecast(self, *, ahead: timedelta) -> Forecast:
+        """Give it again, its origin moved back by as much as the true time is ahead of the simulation's."""
+        quantiles, window_max = self.values.astype(np.float64)
+        return Forecast(
+            self.origin - ahead, self.step, self.quantile_levels, quantiles, window_max, self.source, self.model_version
+        )
+
+
+Answers: TypeAlias = MutableMapping[bytes, KeptForecast]
 """What the model said, by all that it was asked."""
 
 
@@ -53,9 +87,9 @@ class SharedForecaster:
         digests = {request.key: _digest(request) for request in meant}
         self._ask([request for request in meant if digests[request.key] not in self.answers], digests)
         simulated = {
-            key: replace(forecast, origin=forecast.origin - self._ahead(key))
+            key: answer.forecast(ahead=self._ahead(key))
             for key, digest in digests.items()
-            if (forecast := self.answers.get(digest)) is not None
+            if (answer := self.answers.get(digest)) is not None
         }
         return {key: simulated[first] for key, first in asked.items() if first in simulated}
 
@@ -64,7 +98,7 @@ class SharedForecaster:
             return
         even = [*batch, replace(batch[-1], key=TargetKey("", "", "even"))] if len(batch) % 2 else batch
         answered = self.forecaster.forecast(even)
-        self.answers.update((digests[key], forecast) for key, forecast in answered.items() if key in digests)
+        self.answers.update((digests[key], KeptForecast.of(said)) for key, said in answered.items() if key in digests)
 
     def wake(self) -> timedelta:
         """Find it awake: how long an answer takes is simulated, and asking costs as much as a forecast."""

@@ -110,7 +110,7 @@ class Floors:
             scale_target=simulated,
             recorder=_Unrecorded(),
             executor=executor,
-            config=self.config,
+            config=_regular(self.config),
             memory=self._memories,
         )
         return (
@@ -129,6 +129,12 @@ class Floors:
     def _load_of(self) -> Callable[[TargetKey], int]:
         lanes = self.simulated.lanes.lanes
         return {target.key: lanes[lane].load for lane, target in self.targets.items()}.__getitem__
+
+
+def _regular(config: ControllerConfig) -> ControllerConfig:
+    """Forecast in every period: lanes are many of one workload, and say nothing of how many a cluster has."""
+    cycle = config.forecast_cycle
+    return replace(config, forecast_cycle=replace(cycle, forecast_period_max=cycle.forecast_period))
 
 
 def _tick(controller: Controller, now: datetime) -> None:

@@ -193,7 +193,7 @@ class Process:
                 seed=self._starts_seen,
                 stages=self._stages,
             ),
-            config=RecorderConfig(self._config.forecast_cycle.forecast_period, self._live.status_writes),
+            config=RecorderConfig(self._config.forecast_cycle.longest_period, self._live.status_writes),
         )
         return LiveScaler(
             LiveParts(

@@ -52,7 +52,7 @@ class RecorderConfig:
     """How often status is written.
 
     Attributes:
-        period: What did not change is written this often; the forecast period.
+        period: What did not change is written this often; the longest forecast period.
         writes_per_tick: At most this many, and a sixth as many of those that touch no workload: what did not change,
             and what shadow mode would do, which is most of what there is to write in a large cluster and costs the
             scaler more than deciding. What is left over comes first in the next tick.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import urllib.request
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from scaler.exposition import Exposition, serve
+from scaler.forecast_cycle import ForecastCycleConfig
 from scaler.live_config import LiveConfig
 from scaler.settings import PREFIX, load_settings
 from scaler.targets.annotations import read_settings
@@ -170,14 +172,17 @@ def test_every_sample_opts_in_and_writes_nothing_yet(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["forecaster", "forecaster-finetuned"])
-def test_the_forecaster_sleeps_between_two_calls(name: str) -> None:
+def test_the_forecaster_stays_from_one_call_to_the_next_and_sleeps_where_they_are_rare(name: str) -> None:
     (manifest,) = read(SERVICES / f"{name}.yaml")
     predictor = manifest.body["spec"]["predictor"]
+    cycle = ForecastCycleConfig()
     assert predictor["minReplicas"] == 0
     assert predictor["scaleMetric"] == "concurrency"
     assert predictor["scaleTarget"] < predictor["containerConcurrency"]
     assert predictor["annotations"]["autoscaling.knative.dev/window"] == "6s"
-    assert predictor["annotations"]["autoscaling.knative.dev/scale-to-zero-pod-retention-period"] == "0s"
+    kept = predictor["annotations"]["autoscaling.knative.dev/scale-to-zero-pod-retention-period"]
+    stays = timedelta(seconds=int(kept.removesuffix("s")))
+    assert cycle.forecast_period < stays < cycle.longest_period / 2
 
 
 def test_the_operators_alerts_are_those_of_the_rule_file() -> None:

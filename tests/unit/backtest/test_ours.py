@@ -155,6 +155,21 @@ def test_learning_ends_with_the_last_answer_that_can_be_heard() -> None:
     assert len(ai_hpa.forecaster.asked) == 1
 
 
+@pytest.mark.parametrize(
+    ("load", "levels"),
+    [
+        pytest.param(5.0, (0.95,), id="a load that needs no forecast"),
+        pytest.param(500.0, (0.95,) * 300, id="more lanes than a cluster is asked for each minute"),
+    ],
+)
+def test_a_lane_gets_a_forecast_in_each_period_whatever_it_needs_and_however_many_there_are(
+    load: float, levels: tuple[float, ...]
+) -> None:
+    ai_hpa = over(steady(3, load), levels)
+    ai_hpa.lead(Mode.ON, range(2 * HOUR_TICKS, 2 * HOUR_TICKS + 40))
+    assert len(ai_hpa.forecaster.asked) == 10 * MINUTE // ForecastCycleConfig().forecast_period
+
+
 def test_the_forecaster_hears_true_time() -> None:
     ai_hpa = over(steady(3, 35.0), ahead=timedelta(days=20))
     ai_hpa.lead(Mode.ON, range(2 * HOUR_TICKS, 2 * HOUR_TICKS + 4))

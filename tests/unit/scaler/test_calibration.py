@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -21,7 +22,7 @@ from scaler.calibration import (
     censor,
     introduce,
     issue,
-    load_scale,
+    load_scales,
     resolve,
 )
 from scaler.domain import FloatArray, Source
@@ -59,15 +60,30 @@ def issued(length: int = 3, *, bound: npt.ArrayLike = 10.0, scale: float = 2.0, 
     return issue(state, forecast_of(length, bound=bound, scale=scale))
 
 
+def resolved(
+    state: CalibrationState,
+    load: npt.ArrayLike,
+    *,
+    end: datetime,
+    step: timedelta = STEP,
+    config: CalibrationConfig = CONFIG,
+) -> tuple[CalibrationState, tuple[Outcome, ...]]:
+    """What one workload learns."""
+    loads = np.array([load], dtype=np.float64)
+    (learned,) = resolve([state], loads, end=end, step=step, config=config)
+    return learned
+
+
 def after(state: CalibrationState, realised: list[float], end_step: int = 3) -> FloatArray:
     """The model's offsets once `realised`, which ends at T0 + end_step, is known."""
-    learned, _ = resolve(state, np.array(realised), end=T0 + end_step * STEP, step=STEP, config=CONFIG)
+    learned, _ = resolved(state, realised, end=T0 + end_step * STEP)
     offsets: FloatArray = learned.offsets[MODEL]
     return offsets
 
 
 # At the level 0.9 one miss raises by 0.05 * (1 - 0.1), one hit lowers by 0.05 * 0.1.
 MISS, HIT = 0.045, -0.005
+NEXT = math.sqrt(1 / 5)  # what a forecast a minute after another one counts
 
 
 class TestTrack:
@@ -142,14 +158,14 @@ class TestTrack:
 class TestResolve:
     def test_each_window_teaches_once_and_as_soon_as_it_is_over(self) -> None:
         state = issued()
-        unchanged, _ = resolve(state, np.array([99.0, 99.0]), end=T0, step=STEP, config=CONFIG)
+        unchanged, _ = resolved(state, [99.0, 99.0], end=T0)
         assert unchanged.issued == state.issued
         assert not unchanged.offsets[MODEL].any()
-        first, _ = resolve(unchanged, np.array([99.0, 99.0]), end=T0 + 2 * STEP, step=STEP, config=CONFIG)
+        first, _ = resolved(unchanged, [99.0, 99.0], end=T0 + 2 * STEP)
         assert first.offsets[MODEL] == pytest.approx([MISS, MISS, 0])
-        again, _ = resolve(first, np.array([99.0, 99.0]), end=T0 + 2 * STEP, step=STEP, config=CONFIG)
+        again, _ = resolved(first, [99.0, 99.0], end=T0 + 2 * STEP)
         assert again.offsets[MODEL] == pytest.approx([MISS, MISS, 0])
-        done, _ = resolve(again, np.array([99.0, 99.0, 99.0]), end=T0 + 3 * STEP, step=STEP, config=CONFIG)
+        done, _ = resolved(again, [99.0, 99.0, 99.0], end=T0 + 3 * STEP)
         assert done.issued == ()
         assert done.offsets[MODEL] == pytest.approx([MISS] * 3)
 
@@ -166,11 +182,11 @@ class TestResolve:
         state = issue(begun, forecast_of(6, others=5.0, judged=judged))
         if censored is not None:
             state = censor(state, T0 + censored * STEP)
-        at_once, told = resolve(state, np.array(realised), end=T0 + 6 * STEP, step=STEP, config=CONFIG)
+        at_once, told = resolved(state, realised, end=T0 + 6 * STEP)
         outcomes: list[Outcome] = []
         for cut in (*sorted(cuts), 6):
-            past = np.array([1.0, *realised[:cut]])
-            state, news = resolve(state, past, end=T0 + cut * STEP, step=STEP, config=CONFIG)
+            past = [1.0, *realised[:cut]]
+            state, news = resolved(state, past, end=T0 + cut * STEP)
             outcomes += news
         assert state.offsets == pytest.approx(at_once.offsets)
         assert state.issued == ()
@@ -191,29 +207,69 @@ class TestResolve:
     def test_a_forecast_that_cannot_be_compared_is_forgotten(
         self, history: int, end: datetime, step: timedelta
     ) -> None:
-        state, outcomes = resolve(issued(), np.full(history, 99.0), end=end, step=step, config=CONFIG)
+        state, outcomes = resolved(issued(), [99.0] * history, end=end, step=step)
         assert (state.issued, outcomes) == ((), ())
         assert not state.offsets[MODEL].any()
 
     def test_several_forecasts_resolve_in_their_order(self) -> None:
         state = issue(issued(), forecast_of(origin=T0 + STEP))
-        assert after(state, [99.0] * 4, end_step=4) == pytest.approx([2 * MISS] * 3)
+        assert after(state, [99.0] * 4, end_step=4) == pytest.approx([(1 + NEXT) * MISS] * 3)
 
     def test_an_excess_that_today_covers_is_no_miss(self) -> None:
         # Both forecasts missed the same burst at step 2, the first one's lesson covers the second.
         state = issue(issued(), forecast_of(origin=T0 + STEP, bound=10.0))
-        assert after(state, [9, 10.08, 9, 9], end_step=4) == pytest.approx([HIT + MISS, MISS + HIT, MISS + HIT])
+        moves = [HIT + NEXT * MISS, MISS + NEXT * HIT, MISS + NEXT * HIT]
+        assert after(state, [9, 10.08, 9, 9], end_step=4) == pytest.approx(moves)
+
+    @pytest.mark.parametrize(
+        ("minutes", "weight"),
+        [
+            pytest.param(-1, 0.0, id="before it"),
+            pytest.param(1, math.sqrt(1 / 5), id="a minute later"),
+            pytest.param(5, 1.0, id="five"),
+            pytest.param(60, 1.0, id="an hour"),
+        ],
+    )
+    def test_a_forecast_soon_after_another_teaches_less(self, minutes: int, weight: float) -> None:
+        later = issue(issued(), forecast_of(origin=T0 + timedelta(minutes=minutes))).issued[-1]
+        assert later.weight == pytest.approx(weight)
+
+    def test_a_late_answer_teaches_as_much_as_the_one_whose_place_it_takes(self) -> None:
+        second = forecast_of(origin=T0 + STEP)
+        state = issue(issue(issued(), second), second)
+        assert [one.weight for one in state.issued] == pytest.approx([1.0, NEXT])
+
+    @given(st.data())
+    def test_many_workloads_learn_together_what_each_learns_alone(self, data: st.DataObject) -> None:
+        loads = st.lists(st.floats(0, 30) | st.just(NAN), min_size=8, max_size=8)
+        states, past = [], []
+        for _ in range(data.draw(st.integers(1, 5))):
+            state = CalibrationState(data.draw(st.sampled_from([0.9, 0.99])), rows(0.0, 0.0, length=6), 2.0)
+            for origin in sorted(data.draw(st.sets(st.integers(0, 4), max_size=3))):
+                issued_then = forecast_of(6, others=5.0, origin=T0 + origin * STEP, judged=data.draw(st.integers(1, 6)))
+                state = issue(state, issued_then)
+            if data.draw(st.booleans()):
+                state = censor(state, T0 + data.draw(st.integers(1, 6)) * STEP)
+            states.append(state)
+            past.append(data.draw(loads))
+        end = T0 + data.draw(st.integers(2, 8)) * STEP
+        together = resolve(states, np.array(past), end=end, step=STEP, config=CONFIG)
+        for state, own, (learned, outcomes) in zip(states, past, together, strict=True):
+            alone, told = resolved(state, own, end=end)
+            assert learned.offsets.tolist() == alone.offsets.tolist()
+            assert (learned.issued, learned.learned_to) == (alone.issued, alone.learned_to)
+            assert [(one.origin, one.highest) for one in outcomes] == [(one.origin, one.highest) for one in told]
 
     def test_a_source_without_a_forecast_learns_nothing(self) -> None:
         state = CalibrationState(0.9, rows(0.0, 3.0), 2.0)
         state = issue(state, forecast_of())
-        learned, _ = resolve(state, np.array([1.0, 1.0, 1.0]), end=T0 + 3 * STEP, step=STEP, config=CONFIG)
+        learned, _ = resolved(state, [1.0, 1.0, 1.0], end=T0 + 3 * STEP)
         assert learned.offsets[MODEL] == pytest.approx([HIT] * 3)
         assert learned.offsets[PERSISTENCE].tolist() == [3.0, 3.0, 3.0]
 
     def test_each_source_learns_from_its_own_bounds(self) -> None:
         state = issue(CalibrationState(0.9, rows(0.0, 0.0), 2.0), forecast_of(bound=10.0, others=5.0))
-        learned, _ = resolve(state, np.array([7.0, 7.0, 7.0]), end=T0 + 3 * STEP, step=STEP, config=CONFIG)
+        learned, _ = resolved(state, [7.0, 7.0, 7.0], end=T0 + 3 * STEP)
         assert learned.offsets[MODEL] == pytest.approx([HIT] * 3)
         assert learned.offsets[PERSISTENCE] == pytest.approx([MISS] * 3)
 
@@ -233,23 +289,25 @@ class TestOutcomes:
     def test_a_judged_window_is_told_once_it_was_seen_whole(
         self, realised: list[float], end_step: int, highest: list[float]
     ) -> None:
-        _, outcomes = resolve(issued(), np.array([1.0, *realised]), end=T0 + end_step * STEP, step=STEP, config=CONFIG)
+        _, outcomes = resolved(issued(), [1.0, *realised], end=T0 + end_step * STEP)
         assert [outcome.highest for outcome in outcomes] == highest
         assert all(outcome.origin == T0 and outcome.peaks[MODEL] == 10.0 for outcome in outcomes)
 
     def test_a_censored_window_is_not_told(self) -> None:
         state = censor(issued(), T0 + 2 * STEP)
-        assert resolve(state, np.array([7.0, 8.0]), end=T0 + 2 * STEP, step=STEP, config=CONFIG)[1] == ()
+        assert resolved(state, [7.0, 8.0], end=T0 + 2 * STEP)[1] == ()
 
 
 class TestIssue:
     def test_a_late_answer_takes_the_place_of_the_earlier_ones_of_its_origin(self) -> None:
         begun = CalibrationState(0.9, rows(0.0, 0.0), 2.0)
         state = censor(issue(begun, forecast_of(bound=NAN, others=5.0)), T0 + 3 * STEP)
-        state, _ = resolve(state, np.array([1.0, 1.0]), end=T0 + STEP, step=STEP, config=CONFIG)
+        state, _ = resolved(state, [1.0, 1.0], end=T0 + STEP)
         state = issue(state, forecast_of(bound=10.0, others=5.0))
         (only,) = state.issued
-        assert (only.bounds[MODEL].tolist(), only.resolved_steps, only.certain_steps) == ([10.0] * 3, 1, 2)
+        assert (only.bounds[MODEL].tolist(), only.certain_steps) == ([10.0] * 3, 2)
+        later, _ = resolved(state, [99.0, 99.0], end=T0 + 2 * STEP)
+        assert later.offsets[MODEL] == pytest.approx([0, MISS, 0])
 
     def test_a_workload_without_load_teaches_nothing(self) -> None:
         assert len(issue(issued(), forecast_of(scale=0.0)).issued) == 1
@@ -312,8 +370,8 @@ class TestIntroduce:
         pytest.param([NAN, NAN], 0.0, id="nothing seen"),
     ],
 )
-def test_load_scale(load: list[float], scale: float) -> None:
-    assert load_scale(np.array(load, dtype=float)) == pytest.approx(scale)
+def test_load_scales(load: list[float], scale: float) -> None:
+    assert load_scales(np.array([load, [NAN] * len(load)], dtype=float)) == pytest.approx([scale, 0.0])
 
 
 def test_the_stated_share_of_misses_is_kept_in_the_long_run() -> None:
@@ -324,7 +382,7 @@ def test_the_stated_share_of_misses_is_kept_in_the_long_run() -> None:
     misses = 0
     config = replace(CONFIG, calibration_rate=0.1)
     for n in range(1, len(load)):
-        state, _ = resolve(state, load[n - 1 : n], end=T0 + n * STEP, step=STEP, config=config)
+        state, _ = resolved(state, load[n - 1 : n], end=T0 + n * STEP, config=config)
         misses += bool(load[n] > 5.0 + state.offsets[MODEL, 0])
         state = issue(state, forecast_of(1, bound=5.0, scale=1.0, origin=T0 + n * STEP, judged=1))
     assert misses / len(load) == pytest.approx(0.1, abs=0.01)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from scaler.calibration import SOURCES, Outcome
 from scaler.champion import ChampionConfig, Scores, crown, next_best, score
-from scaler.domain import ChampionReason, Source, Target, TargetKey
+from scaler.domain import Champion, ChampionReason, Source, Target, TargetKey
 from scaler.policy import PolicyConfig
 
 T0 = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
@@ -33,7 +33,13 @@ def outcome(highest: float, *, at: datetime = T0, **peaks: float) -> Outcome:
 
 
 def scored(scores: Scores, *outcomes: Outcome, target: Target = TARGET) -> Scores:
-    return score(scores, outcomes, target=target, config=CONFIG, policy=PolicyConfig(), period=PERIOD)
+    (after,) = score([scores], [outcomes], targets=[target], config=CONFIG, policy=PolicyConfig(), period=PERIOD)
+    return after
+
+
+def crowned(scores: Scores, now: datetime = T0) -> tuple[Scores, Champion]:
+    (after,) = crown([scores], CONFIG, now)
+    return after
 
 
 def scores_of(*, days: float = 2.0, **ratios: float) -> Scores:
@@ -46,7 +52,7 @@ def scores_of(*, days: float = 2.0, **ratios: float) -> Scores:
 
 
 def ratios_of(scores: Scores) -> dict[str, float]:
-    return crown(scores, CONFIG, T0)[1].cost_ratios
+    return crowned(scores)[1].cost_ratios
 
 
 class TestScore:
@@ -114,7 +120,7 @@ class TestCrown:
     def test_another_takes_over_where_it_is_clearly_cheaper(
         self, ratios: dict[str, float], source: Source, reason: ChampionReason
     ) -> None:
-        scores, champion = crown(scores_of(**ratios), CONFIG, T0)
+        scores, champion = crowned(scores_of(**ratios))
         assert (champion.source, champion.reason, scores.champion) == (source, reason, source)
         assert (champion.since == T0) == (source is not Source.MODEL)
 
@@ -132,29 +138,29 @@ class TestCrown:
         ],
     )
     def test_before_a_day_nobody_takes_over(self, scores: Scores) -> None:
-        after, champion = crown(scores, CONFIG, T0)
+        after, champion = crowned(scores)
         assert after is scores
         assert (champion.source, champion.reason) == (Source.MODEL, ChampionReason.TOO_FEW_SCORES)
 
     def test_a_load_that_costs_nothing_changes_nobody(self) -> None:
         free = scores_of(model=1.0)
-        _, champion = crown(replace(free, costs=np.zeros(len(SOURCES)), references=np.zeros(len(SOURCES))), CONFIG, T0)
+        _, champion = crowned(replace(free, costs=np.zeros(len(SOURCES)), references=np.zeros(len(SOURCES))))
         assert (champion.source, champion.reason) == (Source.MODEL, ChampionReason.CHEAPEST)
 
     def test_the_champion_says_for_how_long_it_was_scored(self) -> None:
-        assert crown(scores_of(days=2.5, model=0.7), CONFIG, T0)[1].scored_days == pytest.approx(2.5)
+        assert crowned(scores_of(days=2.5, model=0.7))[1].scored_days == pytest.approx(2.5)
 
     def test_the_time_of_the_change_stays(self) -> None:
-        scores, _ = crown(scores_of(model=2.0), CONFIG, T0)
-        _, later = crown(scores, CONFIG, T0 + DAY)
+        scores, _ = crowned(scores_of(model=2.0))
+        _, later = crowned(scores, T0 + DAY)
         assert later.since == T0
 
     @given(st.lists(st.floats(0.1, 10.0), min_size=len(SOURCES), max_size=len(SOURCES)), st.sampled_from(Source))
     def test_once_crowned_it_stays_until_the_scores_change(self, costs: list[float], champion: Source) -> None:
         every = np.ones(len(SOURCES))
         scores = Scores(np.array(costs), every, every * 9e4, T0, champion)
-        first, told = crown(scores, CONFIG, T0)
-        second, again = crown(first, CONFIG, T0)
+        first, told = crowned(scores)
+        second, again = crowned(first)
         assert (second, again) == (first, told)
         ratios = dict(zip(SOURCES, costs, strict=True))
         assert ratios[told.source] <= min(ratios.values()) / (1 - CONFIG.champion_margin_ratio) + 1e-6

@@ -32,6 +32,7 @@ from scaler.domain import (
     TargetKey,
     TargetUnavailable,
 )
+from scaler.forecast_cycle import ForecastCycleConfig
 from scaler.lead_time import LeadTimeConfig
 from scaler.policy import PolicyConfig
 
@@ -334,7 +335,7 @@ class TestForecasts:
 
     def test_all_workloads_share_one_call_and_three_windows(self) -> None:
         story = Story(target_of(WEB), target_of(API))
-        story.run(285)
+        story.run(45)
         ((web, api),) = story.model.calls
         assert (web.key, api.key) == (WEB, API)
         minute = timedelta(seconds=60)
@@ -346,7 +347,7 @@ class TestForecasts:
         ]
         assert web.seasonal_load.shape == (2, 288 + 30)
         assert web.origin == T0
-        story.run(300)
+        story.run(60)
         assert len(story.model.calls) == 2
 
     def test_workloads_of_another_lead_time_get_another_step_in_the_same_call(self) -> None:
@@ -375,11 +376,43 @@ class TestForecasts:
         assert request.origin == T0 - timedelta(seconds=120)
         assert request.load.shape == (286,)
 
+    @pytest.mark.parametrize(
+        ("loads", "peak", "least", "calls"),
+        [
+            pytest.param([20.0], 20.0, 1, 10, id="load needs more"),
+            pytest.param([5.0], 20.0, 1, 10, id="a forecast needs more"),
+            pytest.param([5.0, 20.0], 5.0, 1, 10, id="one of two needs more"),
+            pytest.param([5.0], 5.0, 1, 2, id="the fewest are enough"),
+            pytest.param([20.0, 20.0], 20.0, 2, 2, id="the fewest of both are enough"),
+            pytest.param([0.0], 0.0, 0, 2, id="none is needed"),
+        ],
+    )
+    def test_it_is_asked_each_minute_while_more_than_the_fewest_replicas_may_be_needed_and_else_every_five(
+        self, loads: list[float], peak: float, least: int, calls: int
+    ) -> None:
+        targets = [target_of(key, min_replicas=least) for key in (WEB, API)[: len(loads)]]
+        story = Story(*targets, peak=peak)
+        story.world.history = loads[0]
+        for target, load in zip(targets, loads, strict=True):
+            story.world.load[target.key] = load
+            story.world.ready[target.key] = story.world.current[target.key] = story.world.floor[target.key] = least
+        story.run(585)
+        assert len(story.model.calls) == calls
+
+    def test_a_rise_out_of_a_quiet_time_is_forecast_at_once(self) -> None:
+        story = Story(peak=5.0)
+        story.world.load[WEB] = story.world.history = 5.0
+        story.run(120)
+        assert len(story.model.calls) == 1
+        story.world.load[WEB] = 30.0
+        story.run(150)
+        assert len(story.model.calls) == 2
+
     def test_the_model_is_woken_ahead_of_each_call(self) -> None:
         story = Story()
-        story.run(255)
+        story.run(15)
         assert story.model.wakes == 0
-        story.run(285)
+        story.run(45)
         assert story.model.wakes == 1
 
     def test_the_tick_never_waits_for_the_model(self) -> None:
@@ -637,7 +670,8 @@ class TestRestart:
     def test_a_restart_holds_the_floor_for_the_stabilization_window(self) -> None:
         story = Story(peak=20.0)
         story.world.floor[WEB] = 9
-        assert (story.run(0).floor, story.run(285).floor, story.run(300).floor) == (9, 9, 2)
+        # What was learned in these minutes asks for a third one.
+        assert (story.run(0).floor, story.run(285).floor, story.run(300).floor) == (9, 9, 3)
 
 
 class TestLearning:
@@ -685,7 +719,8 @@ class TestLearning:
         assert Story(target_of(lead_time=timedelta(seconds=33))).run(15).lead_time == timedelta(seconds=33)
 
     def test_a_forecast_that_fell_short_raises_the_next_ones(self) -> None:
-        story = Story(target_of(max_replicas=90), peak=20.0)
+        five_minutes = ControllerConfig(forecast_cycle=ForecastCycleConfig(forecast_period=timedelta(minutes=5)))
+        story = Story(target_of(max_replicas=90), peak=20.0, config=five_minutes)
         story.run(0)
         story.world.history = 30.0
         story.run(285)

@@ -78,8 +78,8 @@ class Bench:
             tick=timedelta(seconds=15),
         )
 
-    def due(self, at: float) -> bool:
-        return self.cycle.due(T0 + timedelta(seconds=at))
+    def due(self, at: float, period: float = 300) -> bool:
+        return self.cycle.due(T0 + timedelta(seconds=at), timedelta(seconds=period))
 
     def ask(self, at: float, *requests: ForecastRequest) -> None:
         self.cycle.ask(lambda: requests or (REQUEST,), T0 + timedelta(seconds=at))
@@ -103,6 +103,41 @@ def test_the_first_forecast_is_due_at_once_and_the_next_one_a_period_after_it_wa
     assert (answer.failure, dict(answer.forecasts)) == (None, {KEY: FORECAST})
     assert bench.poll(30) is None
     assert (bench.due(299), bench.due(300)) == (False, True)
+
+
+def test_a_period_that_becomes_shorter_counts_at_once() -> None:
+    bench = Bench()
+    bench.ask(0)
+    bench.executor.run_all()
+    bench.poll(15)
+    assert [bench.due(90, period) for period in (300, 91, 90)] == [False, False, True]
+
+
+def test_no_period_is_waited_for_after_a_failure() -> None:
+    bench = Bench()
+    bench.model.error = unavailable()
+    bench.ask(0)
+    bench.executor.run_all()
+    bench.poll(0)
+    assert [bench.due(at, period=15) for at in (15, 29, 30)] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("workloads", "seconds"),
+    [
+        pytest.param(1, 60, id="one"),
+        pytest.param(200, 60, id="as many as a minute is enough for"),
+        pytest.param(600, 180, id="more"),
+        pytest.param(5_000, 300, id="more than the longest period is enough for"),
+    ],
+)
+def test_the_more_workloads_the_rarer_a_forecast(workloads: int, seconds: float) -> None:
+    assert CONFIG.period_of(workloads) == timedelta(seconds=seconds)
+
+
+def test_a_period_beyond_the_longest_one_is_the_longest() -> None:
+    config = replace(CONFIG, forecast_period=timedelta(seconds=600))
+    assert config.period_of(1) == config.period_of(5_000) == config.longest_period == timedelta(seconds=600)
 
 
 @pytest.mark.parametrize(
@@ -305,7 +340,7 @@ def test_without_a_request_nothing_is_asked_and_it_is_tried_again_soon() -> None
     [
         pytest.param({"forecast_period": timedelta(seconds=14)}, "forecast_period must lie from", id="too short"),
         pytest.param(
-            {"forecast_period": timedelta(seconds=29)}, r"forecast_retry must be at most forecast_period", id="retry"
+            {"forecast_retry": timedelta(seconds=301)}, "forecast_retry must be at most the longer of", id="retry"
         ),
         pytest.param({"forecast_wake_ahead": timedelta(seconds=301)}, "forecast_wake_ahead must be at most", id="wake"),
     ],

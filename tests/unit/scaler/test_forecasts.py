@@ -40,7 +40,8 @@ def arrival(
 
 
 def took(known: Forecasts, news: Arrival, *, target: Target = TARGET, config: ForecastsConfig = CONFIG) -> Forecasts:
-    return take(known, news, target=target, config=config, now=news.request.origin)
+    (taken,) = take([known], [news], targets=[target], config=config, now=news.request.origin)
+    return taken
 
 
 def serving(known: Forecasts) -> tuple[Source, float]:
@@ -125,6 +126,40 @@ def test_a_rate_of_zero_keeps_what_each_source_began_with() -> None:
         known = took(known, arrival([20.0 + minutes], model=10.0, at=at), config=config)
     assert known.newest is not None
     assert set(known.newest.offsets) == {0.0}
+
+
+def test_many_workloads_are_taken_together_as_each_alone() -> None:
+    """One is new, one has another level, one another step, one no model, one a short past, one a gap."""
+    targets = [TARGET, TARGET, replace(TARGET, miss_budget_ratio=0.01), TARGET, TARGET, TARGET, TARGET]
+    known = [Forecasts() for _ in targets]
+    for minutes in range(0, 40, 5):
+        at = T0 + timedelta(minutes=minutes)
+        news = [
+            arrival([20.0 + n, 30.0 + minutes * n], model=25.0 + 7 * n if n != 4 else None, at=at, day=20.0 + n)
+            for n in range(len(targets))
+        ]
+        short = arrival([20.0, 50.0], model=10.0, at=at, length=40)
+        slow = replace(news[3].request, step=2 * STEP)
+        gap = replace(news[6].request, load=np.where(np.arange(60) == 58, NAN, news[6].request.load))
+        news[3] = replace(news[3], request=slow, model=replace(news[3].model, step=2 * STEP))  # type: ignore[type-var]
+        news[5], news[6] = short, replace(news[6], request=gap)
+        if minutes == 20:
+            known[0] = Forecasts()
+        alone = [took(*one, target=target) for *one, target in zip(known, news, targets, strict=True)]
+        known = take(known, news, targets=targets, config=CONFIG, now=at)
+        for one, other in zip(known, alone, strict=True):
+            assert one.newest is not None or one.stand_in is not None
+            assert [(t.peaks, t.offsets) for t in one.trajectories] == [
+                (t.peaks, t.offsets) for t in other.trajectories
+            ]
+            assert one.scores.costs.tolist() == other.scores.costs.tolist()
+            assert one.champion == other.champion
+            assert one.calibration is not None
+            assert other.calibration is not None
+            np.testing.assert_array_equal(one.calibration.offsets, other.calibration.offsets)
+            assert len(one.calibration.issued) == len(other.calibration.issued)
+    assert len({one.scores.scored_at for one in known}) > 1
+    assert take([], [], targets=[], config=CONFIG, now=T0) == []
 
 
 def test_pods_are_held_for_load_that_is_absent() -> None:

@@ -22,6 +22,7 @@ from scaler.policy import (
     dead_band,
     decide,
     limit_rate,
+    most_replicas,
     not_applied,
     prepare,
     replicas_for,
@@ -107,6 +108,14 @@ class TestRecommend:
     )
     def test_load_needs_replicas(self, load: float, replicas: int) -> None:
         assert replicas_for(load, capacity=10.0, activation_ratio=0.05) == replicas
+
+    @pytest.mark.parametrize(
+        ("last", "most", "replicas"),
+        [pytest.param(45.0, 9, 5, id="its last peak"), pytest.param(45.0, 3, 3, id="as many as the user allows")],
+    )
+    def test_a_whole_forecast_needs_replicas_for_its_highest_peak(self, last: float, most: int, replicas: int) -> None:
+        target = replace(TARGET, capacity=10.0, max_replicas=most)
+        assert most_replicas(trajectory(5.0, 5.0, last), target, CONFIG) == replicas
 
     @pytest.mark.parametrize(
         ("age", "lead", "steps"),

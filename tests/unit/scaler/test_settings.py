@@ -130,7 +130,7 @@ def test_fields_that_do_not_fit_together_are_listed_too(monkeypatch: pytest.Monk
         load_settings()
     unknown, retry, memory = str(caught.value).splitlines()
     assert unknown == "AI_HPA_QQQ: there is no such setting"
-    assert retry.startswith("forecast_retry must be at most forecast_period")
+    assert retry.startswith("forecast_retry must be at most the longer of")
     assert memory.startswith("lead_time_memory must be at least lead_time_episodes")
 
 
