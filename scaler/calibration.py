@@ -69,25 +69,37 @@ class CalibrationConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Issued:
-    """Forecasts of one origin that have not come true yet.
+    """Forecasts of one origin, for workloads that were forecast for together.
 
     Attributes:
-        bounds: Window max of each source at the level, without offset; NaN where it had none. Shape (S, H).
-        scale: Load scale when they were issued.
-        judged_steps: Length of the window that a decision on them looks at.
-        peaks: Highest load that each source, offset included, then expected within it. Shape (S,).
-        certain_steps: From the step after this many on, the load is only known to be a lower bound.
-        weight: Of what is learned from them, 0..1; `issue` gives it.
+        bounds: Window max of each source at each workload's level, without offset; NaN where it had none.
+            Shape (N, S, H).
+        scales: Load scales when they were issued. Shape (N,).
+        judged_steps: Length of the window that a decision on them looks at. Shape (N,).
+        peaks: Highest load that each source, offset included, then expected within it. Shape (N, S).
     """
 
     origin: datetime
     step: timedelta
     bounds: FloatArray
-    scale: float
-    judged_steps: int
+    scales: FloatArray
+    judged_steps: npt.NDArray[np.int64]
     peaks: FloatArray
+
+
+class Waiting(NamedTuple):
+    """One workload's forecasts among those issued together, until they have come true.
+
+    Attributes:
+        row: In the arrays of `issued`.
+        weight: Of what is learned from them, 0..1.
+        certain_steps: From the step after this many on, the load is only known to be a lower bound.
+    """
+
+    issued: Issued
+    row: int
+    weight: float
     certain_steps: int
-    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,14 +110,14 @@ class CalibrationState:
         offsets: In units of `scale`, for the highest load within h steps; NaN for a source not heard of yet.
             Shape (S, H).
         scale: Newest load scale, unit of the load.
-        issued: Forecasts still to come true, oldest first.
+        waiting: Forecasts still to come true, oldest first.
         learned_to: Windows that ended by this time have been learned from; None before the first.
     """
 
     level: float
     offsets: FloatArray
     scale: float
-    issued: tuple[Issued, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
     learned_to: datetime | None = None
 
 
@@ -170,29 +182,39 @@ def introduce(
     return replace(state, offsets=np.where(new[:, np.newaxis], units, state.offsets))
 
 
-def issue(state: CalibrationState, issued: Issued) -> CalibrationState:
-    """Remember forecasts until they come true; a late answer takes the place of the earlier ones of its origin."""
-    if issued.scale <= 0:
-        return state  # no load was seen: there is no unit to learn in
-    earlier = state.issued
-    if earlier and (earlier[-1].origin, earlier[-1].step) == (issued.origin, issued.step):
-        issued = replace(issued, certain_steps=earlier[-1].certain_steps)
+def issue(states: Sequence[CalibrationState], issued: Issued) -> list[CalibrationState]:
+    """Remember forecasts until they come true; a late answer takes the place of the earlier ones of its origin.
+
+    Args:
+        states: Of the workloads that they are for, in the order of their rows. Length N.
+        issued: The forecasts. A workload of which no load was seen has no unit to learn in, and learns nothing.
+    """
+    return [
+        _remember(state, issued, row) if scale > 0 else state
+        for row, (state, scale) in enumerate(zip(states, issued.scales.tolist(), strict=True))
+    ]
+
+
+def _remember(state: CalibrationState, issued: Issued, row: int) -> CalibrationState:
+    earlier, certain_steps, weight = state.waiting, issued.bounds.shape[2], 1.0
+    if earlier and (earlier[-1].issued.origin, earlier[-1].issued.step) == (issued.origin, issued.step):
+        certain_steps = earlier[-1].certain_steps
         earlier = earlier[:-1]
     if earlier:
-        apart = (issued.origin - earlier[-1].origin) / PERIOD_OF_RATE
-        issued = replace(issued, weight=math.sqrt(min(max(apart, 0.0), 1.0)))
-    return replace(state, issued=(*earlier, issued))
+        apart = (issued.origin - earlier[-1].issued.origin) / PERIOD_OF_RATE
+        weight = math.sqrt(min(max(apart, 0.0), 1.0))
+    return replace(state, waiting=(*earlier, Waiting(issued, row, weight, certain_steps)))
 
 
 def censor(state: CalibrationState, sampled_at: datetime) -> CalibrationState:
     """Mark that the sample at this time was a lower bound: it can prove a forecast too low, never right."""
 
-    def mark(issued: Issued) -> Issued:
+    def mark(one: Waiting) -> Waiting:
         # A sample at origin + n * step ends step n, so n - 1 steps before it are certain.
-        steps = max(0, -((issued.origin - sampled_at) // issued.step) - 1)
-        return replace(issued, certain_steps=min(issued.certain_steps, steps))
+        steps = max(0, -((one.issued.origin - sampled_at) // one.issued.step) - 1)
+        return one._replace(certain_steps=min(one.certain_steps, steps))
 
-    return replace(state, issued=tuple(mark(i) if sampled_at > i.origin else i for i in state.issued))
+    return replace(state, waiting=tuple(mark(one) if sampled_at > one.issued.origin else one for one in state.waiting))
 
 
 def resolve(
@@ -218,7 +240,7 @@ def resolve(
     """
     alike: dict[object, list[int]] = {}
     for row, state in enumerate(states):
-        waiting_for = tuple((issued.origin, issued.step) for issued in state.issued)
+        waiting_for = tuple([id(one.issued) for one in state.waiting])
         alike.setdefault((state.offsets.shape, state.learned_to, waiting_for), []).append(row)
     found: dict[int, tuple[CalibrationState, tuple[Outcome, ...]]] = {}
     for rows in alike.values():
@@ -231,7 +253,7 @@ class _News(NamedTuple):
     """What became known of the forecasts of one origin.
 
     Attributes:
-        place: Among those issued.
+        place: Among those that the workloads wait for.
         steps: Whose windows are newly over; index h - 1.
         highest: Highest load seen within them. Shape (N, len(steps)).
         certain: Where that is all there was. Shape (N, len(steps)).
@@ -251,20 +273,23 @@ def _resolve_alike(
     step: timedelta,
     config: CalibrationConfig,
 ) -> Iterator[tuple[CalibrationState, tuple[Outcome, ...]]]:
-    """Do as `resolve` for workloads that wait for forecasts of the same origins."""
+    """Do as `resolve` for workloads that wait for the same forecasts."""
     length, learned_to = states[0].offsets.shape[1], states[0].learned_to
+    waiting = [one.issued for one in states[0].waiting]
+    rows, certain_steps = (
+        np.array([[one[field] for one in state.waiting] for state in states], np.int64).reshape(len(states), -1)
+        for field in (Waiting._fields.index("row"), Waiting._fields.index("certain_steps"))
+    )  # (N, K) each
     seen = np.isfinite(loads)
     filled = np.where(seen, loads, -np.inf)
-    certain_steps = np.array([[issued.certain_steps for issued in state.issued] for state in states])  # (N, K)
-    judged = np.array([[issued.judged_steps for issued in state.issued] for state in states])  # (N, K)
     news: list[_News] = []
-    waiting: list[int] = []
+    kept: list[int] = []
     outcomes: list[list[Outcome]] = [[] for _ in states]
-    for place, issued in enumerate(states[0].issued):
+    for place, issued in enumerate(waiting):
         over = min(length, (end - issued.origin) // issued.step)
         before = max(0, (learned_to - issued.origin) // issued.step) if learned_to is not None else 0
         if over <= before and issued.step == step:
-            waiting.append(place)
+            kept.append(place)
             continue
         first = _place_of(issued, loads.shape[1], end, step)
         if first is None:
@@ -273,23 +298,23 @@ def _resolve_alike(
         certain = np.logical_and.accumulate(seen[:, first : first + over], axis=1)
         certain &= np.arange(over) < certain_steps[:, place, np.newaxis]
         news.append(_News(place, slice(before, over), highest[:, before:], certain[:, before:]))
-        last = judged[:, place] - 1
-        for row in np.flatnonzero((before <= last) & (last < over)).tolist():
-            if certain[row, last[row]]:
-                peaks = states[row].issued[place].peaks
-                outcomes[row].append(Outcome(issued.origin, float(highest[row, last[row]]), peaks))
+        last = issued.judged_steps[rows[:, place]] - 1
+        for n in np.flatnonzero((before <= last) & (last < over)).tolist():
+            if certain[n, last[n]]:
+                outcome = Outcome(issued.origin, float(highest[n, last[n]]), issued.peaks[rows[n, place]])
+                outcomes[n].append(outcome)
         if over < length:
-            waiting.append(place)
+            kept.append(place)
     # Forecasts at regular times have windows of different length to tell of, and then all of them move together.
     disjoint = all(later.steps.stop <= earlier.steps.start for earlier, later in itertools.pairwise(news))
     offsets = np.stack([state.offsets for state in states])
     for group in [news] if disjoint and news else [[one] for one in news]:
-        offsets = _track(offsets, states, group, config)
+        offsets = _track(offsets, states, rows, group, config)
     newest = end if learned_to is None else max(learned_to, end)
     for state, own, told in zip(states, offsets, outcomes, strict=True):
-        left = tuple(state.issued[place] for place in waiting)
+        left = tuple([state.waiting[place] for place in kept])
         # A copy, because a view would keep what was learned of all the others.
-        yield replace(state, offsets=own.copy(), issued=left, learned_to=newest), tuple(told)
+        yield replace(state, offsets=own.copy(), waiting=left, learned_to=newest), tuple(told)
 
 
 def _place_of(issued: Issued, length: int, end: datetime, step: timedelta) -> int | None:
@@ -300,7 +325,11 @@ def _place_of(issued: Issued, length: int, end: datetime, step: timedelta) -> in
 
 
 def _track(
-    offsets: FloatArray, states: Sequence[CalibrationState], news: Sequence[_News], config: CalibrationConfig
+    offsets: FloatArray,
+    states: Sequence[CalibrationState],
+    rows: npt.NDArray[np.int64],
+    news: Sequence[_News],
+    config: CalibrationConfig,
 ) -> FloatArray:
     """Move the offset at each h whose window is newly over by forecasts that came true.
 
@@ -309,16 +338,20 @@ def _track(
 
     Args:
         offsets: As they stand. Shape (N, S, H).
-        states: Who issued the forecasts, at which level. Length N.
+        states: Who waits for the forecasts, at which level. Length N.
+        rows: Of the workloads in what they wait for. Shape (N, K).
         news: No two of them of the same h.
         config: Rate and cap.
     """
     at = np.concatenate([np.arange(one.steps.start, one.steps.stop) for one in news])  # (M,)
-    own = [state.issued[one.place].bounds[:, one.steps] for state in states for one in news]
-    bounds = np.concatenate(own, axis=1).reshape(-1, len(states), len(at)).swapaxes(0, 1)  # (N, S, M)
+    issued = [states[0].waiting[one.place].issued for one in news]
+    own = [rows[:, one.place] for one in news]
+    bounds = np.concatenate(
+        [of.bounds[row, :, one.steps] for one, of, row in zip(news, issued, own, strict=True)], axis=2
+    )  # (N, S, M)
     widths = [one.steps.stop - one.steps.start for one in news]
-    scales = np.array([[state.issued[one.place].scale for one in news] for state in states])
-    weights = np.array([[state.issued[one.place].weight for one in news] for state in states])
+    scales = np.stack([of.scales[row] for of, row in zip(issued, own, strict=True)], axis=1)
+    weights = np.array([[state.waiting[one.place].weight for one in news] for state in states])
     scales, weights = (np.repeat(each, widths, axis=1)[:, np.newaxis] for each in (scales, weights))  # (N, 1, M)
     highest = np.concatenate([one.highest for one in news], axis=1)[:, np.newaxis]
     certain = np.concatenate([one.certain for one in news], axis=1)[:, np.newaxis]

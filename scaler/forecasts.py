@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -101,35 +101,51 @@ def take(
         config: How forecasts are learned from.
         now: Time of the tick.
     """
-    if not arrivals:
-        return []
-    learned = _learn(known, arrivals, targets, config)
+    alike: dict[tuple[datetime, timedelta, int], list[int]] = {}
+    for n, arrival in enumerate(arrivals):
+        request = arrival.request
+        alike.setdefault((request.origin, request.step, len(request.load)), []).append(n)
+    taken: dict[int, Forecasts] = {}
+    for rows in alike.values():
+        own, news, those = [known[n] for n in rows], [arrivals[n] for n in rows], [targets[n] for n in rows]
+        taken.update(zip(rows, _take_alike(own, news, those, config, now), strict=True))
+    return [taken[n] for n in range(len(arrivals))]
+
+
+def _take_alike(
+    known: Sequence[Forecasts],
+    arrivals: Sequence[Arrival],
+    targets: Sequence[Target],
+    config: ForecastsConfig,
+    now: datetime,
+) -> Iterator[Forecasts]:
+    """Do as `take` for workloads whose pasts have the same steps."""
+    loads = np.stack([arrival.request.load for arrival in arrivals])
+    learned = _learn(known, arrivals, targets, loads, config)
     crowned = champion.crown([scores for _, scores in learned], config.champion, now)
-    scales = _load_scales(arrivals)
     bounds = bounds_of(arrivals, [target.level for target in targets])
     states = []
-    for n, (arrival, target) in enumerate(zip(arrivals, targets, strict=True)):
-        begun = calibration.begin(learned[n][0], level=target.level, length=PREDICTION_LENGTH, scale=scales[n])
-        # Called at once, before the loop goes on.
+    for (state, _), arrival, target, scale, own in zip(
+        learned, arrivals, targets, calibration.load_scales(loads).tolist(), bounds, strict=True
+    ):
+        begun = calibration.begin(state, level=target.level, length=PREDICTION_LENGTH, scale=scale)
         margins = partial(_margins, arrival, target.level)
-        states.append(calibration.introduce(begun, bounds[n], margins, config.calibration))
-    offsets = np.stack([state.offsets * state.scale for state in states])
-    peaks = expected(arrivals, bounds, offsets)
-    taken = []
-    for n, (state, (scores, crown)) in enumerate(zip(states, crowned, strict=True)):
-        request = arrivals[n].request
-        issued = Issued(
-            origin=request.origin,
-            step=request.step,
-            bounds=bounds[n].copy(),  # a view would keep those of all the others
-            scale=state.scale,
-            judged_steps=arrivals[n].judged_steps,
-            peaks=peaks[n].copy(),
-            certain_steps=PREDICTION_LENGTH,
-        )
-        waiting = replace(known[n], calibration=calibration.issue(state, issued), scores=scores, champion=crown)
-        taken.append(_serve(waiting, arrivals[n], targets[n].level, bounds[n], offsets[n], config))
-    return taken
+        states.append(calibration.introduce(begun, own, margins, config.calibration))
+    scales = np.array([state.scale for state in states])
+    offsets = np.stack([state.offsets for state in states]) * scales[:, np.newaxis, np.newaxis]
+    request = arrivals[0].request
+    issued = Issued(
+        origin=request.origin,
+        step=request.step,
+        bounds=bounds,
+        scales=scales,
+        judged_steps=np.array([arrival.judged_steps for arrival in arrivals]),
+        peaks=expected(arrivals, bounds, offsets),
+    )
+    remembered = calibration.issue(states, issued)
+    for n, (state, (scores, crown)) in enumerate(zip(remembered, crowned, strict=True)):
+        waiting = replace(known[n], calibration=state, scores=scores, champion=crown)
+        yield _serve(waiting, arrivals[n], targets[n].level, bounds[n], offsets[n], config)
 
 
 def _serve(
@@ -178,45 +194,47 @@ def expected(arrivals: Sequence[Arrival], bounds: FloatArray, offsets: FloatArra
 
 
 def _learn(
-    known: Sequence[Forecasts], arrivals: Sequence[Arrival], targets: Sequence[Target], config: ForecastsConfig
+    known: Sequence[Forecasts],
+    arrivals: Sequence[Arrival],
+    targets: Sequence[Target],
+    loads: FloatArray,
+    config: ForecastsConfig,
 ) -> list[tuple[CalibrationState | None, Scores]]:
-    """Hold earlier forecasts against the past that came with a request; what was learned at another level is void."""
+    """Hold earlier forecasts against the past that came with a request; what was learned at another level is void.
+
+    Args:
+        known: Of each workload. Length N.
+        arrivals: Whose pasts have the same steps. Length N.
+        targets: The workloads' settings. Length N.
+        loads: The pasts. Shape (N, T).
+        config: How is learned.
+    """
     learned: list[tuple[CalibrationState | None, Scores]] = []
-    alike: dict[tuple[datetime, timedelta, int], list[int]] = {}
-    for n, (one, arrival, target) in enumerate(zip(known, arrivals, targets, strict=True)):
-        request = arrival.request
+    rows, states = [], []
+    for n, (one, target) in enumerate(zip(known, targets, strict=True)):
         if one.calibration is None:
             learned.append((None, one.scores))
         elif one.calibration.level != target.level:
             learned.append((None, Scores()))
         else:
             learned.append((one.calibration, one.scores))
-            alike.setdefault((request.origin, request.step, len(request.load)), []).append(n)
-    for (end, step, _), rows in alike.items():
-        states = [state for state, _ in (learned[n] for n in rows) if state is not None]
-        loads = np.stack([arrivals[n].request.load for n in rows])
-        resolved = calibration.resolve(states, loads, end=end, step=step, config=config.calibration)
-        scores = champion.score(
-            [known[n].scores for n in rows],
-            [outcomes for _, outcomes in resolved],
-            targets=[targets[n] for n in rows],
-            config=config.champion,
-            policy=config.policy,
-            period=config.period,
-        )
-        for n, (state, _), score in zip(rows, resolved, scores, strict=True):
-            learned[n] = state, score
+            rows.append(n)
+            states.append(one.calibration)
+    request = arrivals[0].request
+    resolved = calibration.resolve(
+        states, loads[rows], end=request.origin, step=request.step, config=config.calibration
+    )
+    scores = champion.score(
+        [known[n].scores for n in rows],
+        [outcomes for _, outcomes in resolved],
+        targets=[targets[n] for n in rows],
+        config=config.champion,
+        policy=config.policy,
+        period=config.period,
+    )
+    for n, (state, _), score in zip(rows, resolved, scores, strict=True):
+        learned[n] = state, score
     return learned
-
-
-def _load_scales(arrivals: Sequence[Arrival]) -> list[float]:
-    """Give the load scale of each past; a short one is missing at its beginning. Length N."""
-    longest = max(len(arrival.request.load) for arrival in arrivals)
-    loads = np.full((len(arrivals), longest), np.nan)
-    for row, arrival in zip(loads, arrivals, strict=True):
-        row[longest - len(arrival.request.load) :] = arrival.request.load
-    scales: list[float] = calibration.load_scales(loads).tolist()
-    return scales
 
 
 def bounds_of(arrivals: Sequence[Arrival], levels: Sequence[float]) -> FloatArray:

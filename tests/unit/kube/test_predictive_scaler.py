@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from scaler.calibration import SOURCES, CalibrationState, Issued
+from scaler.calibration import SOURCES, CalibrationState, Issued, Waiting
 from scaler.champion import Scores
 from scaler.controller import Memory
 from scaler.domain import Champion, ChampionReason, Forecast, Source, TargetKey
@@ -79,8 +79,9 @@ def calibrations(draw: st.DrawFn) -> CalibrationState:
     shape = (len(SOURCES), PREDICTION_LENGTH)
     offsets = draw(arrays(np.float64, shape, elements=st.floats(-20, 20)))
     offsets[draw(st.lists(st.integers(1, len(SOURCES) - 1)))] = np.nan  # not heard of yet
-    waiting = (Issued(T0, timedelta(seconds=60), np.ones(shape), 1.0, 1, np.ones(len(SOURCES)), PREDICTION_LENGTH),)
-    return CalibrationState(draw(levels), offsets, draw(amounts), waiting)
+    one = np.ones(1)
+    issued = Issued(T0, timedelta(seconds=60), np.ones((1, *shape)), one, one.astype(np.int64), np.ones((1, shape[0])))
+    return CalibrationState(draw(levels), offsets, draw(amounts), (Waiting(issued, 0, 1.0, PREDICTION_LENGTH),))
 
 
 @st.composite
@@ -124,7 +125,7 @@ def test_memory_comes_back_with_four_digits(memory: Memory) -> None:
         assert back.calibration.level == memory.calibration.level
         np.testing.assert_allclose(back.calibration.offsets[:, at], memory.calibration.offsets[:, at], rtol=5e-4)
         assert_close([back.calibration.scale], [memory.calibration.scale])
-        assert back.calibration.issued == ()
+        assert back.calibration.waiting == ()
         ours, theirs = back.scores, memory.scores
         np.testing.assert_allclose(ours.costs, theirs.costs, rtol=5e-4)
         np.testing.assert_allclose(ours.references, theirs.references, rtol=5e-4)

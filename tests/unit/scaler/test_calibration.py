@@ -51,13 +51,20 @@ def forecast_of(
     origin: datetime = T0,
     judged: int = 2,
 ) -> Issued:
-    bounds = rows(bound, others, length=length)
-    return Issued(origin, STEP, bounds, scale, judged, peaks=bounds[:, judged - 1], certain_steps=length)
+    """For one workload."""
+    bounds = rows(bound, others, length=length)[np.newaxis]
+    return Issued(origin, STEP, bounds, np.array([scale]), np.array([judged]), peaks=bounds[:, :, judged - 1])
+
+
+def issued_to(state: CalibrationState, issued: Issued) -> CalibrationState:
+    """What one workload then waits for."""
+    (after,) = issue([state], issued)
+    return after
 
 
 def issued(length: int = 3, *, bound: npt.ArrayLike = 10.0, scale: float = 2.0, level: float = 0.9) -> CalibrationState:
     state = CalibrationState(level, rows(0.0, length=length), scale)
-    return issue(state, forecast_of(length, bound=bound, scale=scale))
+    return issued_to(state, forecast_of(length, bound=bound, scale=scale))
 
 
 def resolved(
@@ -149,24 +156,24 @@ class TestTrack:
 
     def test_the_first_censored_step_counts(self) -> None:
         state = censor(censor(issued(), T0 + 2 * STEP), T0 + 3 * STEP)
-        assert state.issued[0].certain_steps == 1
+        assert state.waiting[0].certain_steps == 1
 
     def test_a_sample_inside_a_step_censors_that_step(self) -> None:
-        assert censor(issued(), T0 + 1.5 * STEP).issued[0].certain_steps == 1
+        assert censor(issued(), T0 + 1.5 * STEP).waiting[0].certain_steps == 1
 
 
 class TestResolve:
     def test_each_window_teaches_once_and_as_soon_as_it_is_over(self) -> None:
         state = issued()
         unchanged, _ = resolved(state, [99.0, 99.0], end=T0)
-        assert unchanged.issued == state.issued
+        assert unchanged.waiting == state.waiting
         assert not unchanged.offsets[MODEL].any()
         first, _ = resolved(unchanged, [99.0, 99.0], end=T0 + 2 * STEP)
         assert first.offsets[MODEL] == pytest.approx([MISS, MISS, 0])
         again, _ = resolved(first, [99.0, 99.0], end=T0 + 2 * STEP)
         assert again.offsets[MODEL] == pytest.approx([MISS, MISS, 0])
         done, _ = resolved(again, [99.0, 99.0, 99.0], end=T0 + 3 * STEP)
-        assert done.issued == ()
+        assert done.waiting == ()
         assert done.offsets[MODEL] == pytest.approx([MISS] * 3)
 
     @given(
@@ -179,7 +186,7 @@ class TestResolve:
         self, realised: list[float], cuts: list[int], censored: int | None, judged: int
     ) -> None:
         begun = CalibrationState(0.9, rows(0.0, 0.0, length=6), 2.0)
-        state = issue(begun, forecast_of(6, others=5.0, judged=judged))
+        state = issued_to(begun, forecast_of(6, others=5.0, judged=judged))
         if censored is not None:
             state = censor(state, T0 + censored * STEP)
         at_once, told = resolved(state, realised, end=T0 + 6 * STEP)
@@ -189,7 +196,7 @@ class TestResolve:
             state, news = resolved(state, past, end=T0 + cut * STEP)
             outcomes += news
         assert state.offsets == pytest.approx(at_once.offsets)
-        assert state.issued == ()
+        assert state.waiting == ()
         assert [outcome.highest for outcome in outcomes] == [outcome.highest for outcome in told]
 
     def test_only_its_own_steps_are_held_against_it(self) -> None:
@@ -208,16 +215,16 @@ class TestResolve:
         self, history: int, end: datetime, step: timedelta
     ) -> None:
         state, outcomes = resolved(issued(), [99.0] * history, end=end, step=step)
-        assert (state.issued, outcomes) == ((), ())
+        assert (state.waiting, outcomes) == ((), ())
         assert not state.offsets[MODEL].any()
 
     def test_several_forecasts_resolve_in_their_order(self) -> None:
-        state = issue(issued(), forecast_of(origin=T0 + STEP))
+        state = issued_to(issued(), forecast_of(origin=T0 + STEP))
         assert after(state, [99.0] * 4, end_step=4) == pytest.approx([(1 + NEXT) * MISS] * 3)
 
     def test_an_excess_that_today_covers_is_no_miss(self) -> None:
         # Both forecasts missed the same burst at step 2, the first one's lesson covers the second.
-        state = issue(issued(), forecast_of(origin=T0 + STEP, bound=10.0))
+        state = issued_to(issued(), forecast_of(origin=T0 + STEP, bound=10.0))
         moves = [HIT + NEXT * MISS, MISS + NEXT * HIT, MISS + NEXT * HIT]
         assert after(state, [9, 10.08, 9, 9], end_step=4) == pytest.approx(moves)
 
@@ -231,44 +238,64 @@ class TestResolve:
         ],
     )
     def test_a_forecast_soon_after_another_teaches_less(self, minutes: int, weight: float) -> None:
-        later = issue(issued(), forecast_of(origin=T0 + timedelta(minutes=minutes))).issued[-1]
+        later = issued_to(issued(), forecast_of(origin=T0 + timedelta(minutes=minutes))).waiting[-1]
         assert later.weight == pytest.approx(weight)
 
     def test_a_late_answer_teaches_as_much_as_the_one_whose_place_it_takes(self) -> None:
         second = forecast_of(origin=T0 + STEP)
-        state = issue(issue(issued(), second), second)
-        assert [one.weight for one in state.issued] == pytest.approx([1.0, NEXT])
+        state = issued_to(issued_to(issued(), second), second)
+        assert [one.weight for one in state.waiting] == pytest.approx([1.0, NEXT])
 
     @given(st.data())
     def test_many_workloads_learn_together_what_each_learns_alone(self, data: st.DataObject) -> None:
+        count = data.draw(st.integers(1, 5))
+        levels = st.sampled_from([0.9, 0.99])
+        together = [CalibrationState(data.draw(levels), rows(0.0, 0.0, length=6), 2.0) for _ in range(count)]
+        alone = list(together)
+        for origin in sorted(data.draw(st.sets(st.integers(0, 4), max_size=3))):
+            # Mostly all of them, as a call forecasts for all; one that was away waits for others than the rest.
+            there = [n for n in range(count) if data.draw(st.integers(0, 4))] or [0]
+            own = [
+                forecast_of(6, bound=data.draw(st.floats(1, 20)), others=5.0, scale=data.draw(st.floats(1, 3)),
+                            origin=T0 + origin * STEP, judged=data.draw(st.integers(1, 6)))
+                for _ in there
+            ]  # fmt: skip
+            batch = Issued(
+                own[0].origin, STEP,
+                *(np.concatenate([getattr(one, name) for one in own])
+                  for name in ("bounds", "scales", "judged_steps", "peaks")),
+            )  # fmt: skip
+            for n, one, state in zip(there, own, issue([together[n] for n in there], batch), strict=True):
+                together[n], alone[n] = state, issued_to(alone[n], one)
+        censored, at = data.draw(st.integers(0, count - 1)), T0 + data.draw(st.integers(1, 6)) * STEP
+        together[censored], alone[censored] = censor(together[censored], at), censor(alone[censored], at)
         loads = st.lists(st.floats(0, 30) | st.just(NAN), min_size=8, max_size=8)
-        states, past = [], []
-        for _ in range(data.draw(st.integers(1, 5))):
-            state = CalibrationState(data.draw(st.sampled_from([0.9, 0.99])), rows(0.0, 0.0, length=6), 2.0)
-            for origin in sorted(data.draw(st.sets(st.integers(0, 4), max_size=3))):
-                issued_then = forecast_of(6, others=5.0, origin=T0 + origin * STEP, judged=data.draw(st.integers(1, 6)))
-                state = issue(state, issued_then)
-            if data.draw(st.booleans()):
-                state = censor(state, T0 + data.draw(st.integers(1, 6)) * STEP)
-            states.append(state)
-            past.append(data.draw(loads))
+        past = [data.draw(loads) for _ in range(count)]
         end = T0 + data.draw(st.integers(2, 8)) * STEP
-        together = resolve(states, np.array(past), end=end, step=STEP, config=CONFIG)
-        for state, own, (learned, outcomes) in zip(states, past, together, strict=True):
-            alone, told = resolved(state, own, end=end)
-            assert learned.offsets.tolist() == alone.offsets.tolist()
-            assert (learned.issued, learned.learned_to) == (alone.issued, alone.learned_to)
-            assert [(one.origin, one.highest) for one in outcomes] == [(one.origin, one.highest) for one in told]
+        learned = resolve(together, np.array(past), end=end, step=STEP, config=CONFIG)
+        for (known, outcomes), state, own_past in zip(learned, alone, past, strict=True):
+            other, told = resolved(state, own_past, end=end)
+            assert known.offsets.tolist() == other.offsets.tolist()
+            assert [w.issued.origin for w in known.waiting] == [w.issued.origin for w in other.waiting]
+            assert [(o.origin, o.highest, o.peaks.tolist()) for o in outcomes] == [
+                (o.origin, o.highest, o.peaks.tolist()) for o in told
+            ]
+
+    def test_an_older_past_teaches_nothing_again(self) -> None:
+        first, _ = resolved(issued(), [99.0, 99.0], end=T0 + 2 * STEP)
+        older, _ = resolved(first, [99.0], end=T0 + STEP)
+        again, _ = resolved(older, [99.0, 99.0], end=T0 + 2 * STEP)
+        assert again.offsets[MODEL] == pytest.approx([MISS, MISS, 0])
 
     def test_a_source_without_a_forecast_learns_nothing(self) -> None:
         state = CalibrationState(0.9, rows(0.0, 3.0), 2.0)
-        state = issue(state, forecast_of())
+        state = issued_to(state, forecast_of())
         learned, _ = resolved(state, [1.0, 1.0, 1.0], end=T0 + 3 * STEP)
         assert learned.offsets[MODEL] == pytest.approx([HIT] * 3)
         assert learned.offsets[PERSISTENCE].tolist() == [3.0, 3.0, 3.0]
 
     def test_each_source_learns_from_its_own_bounds(self) -> None:
-        state = issue(CalibrationState(0.9, rows(0.0, 0.0), 2.0), forecast_of(bound=10.0, others=5.0))
+        state = issued_to(CalibrationState(0.9, rows(0.0, 0.0), 2.0), forecast_of(bound=10.0, others=5.0))
         learned, _ = resolved(state, [7.0, 7.0, 7.0], end=T0 + 3 * STEP)
         assert learned.offsets[MODEL] == pytest.approx([HIT] * 3)
         assert learned.offsets[PERSISTENCE] == pytest.approx([MISS] * 3)
@@ -301,22 +328,22 @@ class TestOutcomes:
 class TestIssue:
     def test_a_late_answer_takes_the_place_of_the_earlier_ones_of_its_origin(self) -> None:
         begun = CalibrationState(0.9, rows(0.0, 0.0), 2.0)
-        state = censor(issue(begun, forecast_of(bound=NAN, others=5.0)), T0 + 3 * STEP)
+        state = censor(issued_to(begun, forecast_of(bound=NAN, others=5.0)), T0 + 3 * STEP)
         state, _ = resolved(state, [1.0, 1.0], end=T0 + STEP)
-        state = issue(state, forecast_of(bound=10.0, others=5.0))
-        (only,) = state.issued
-        assert (only.bounds[MODEL].tolist(), only.certain_steps) == ([10.0] * 3, 2)
+        state = issued_to(state, forecast_of(bound=10.0, others=5.0))
+        (only,) = state.waiting
+        assert (only.issued.bounds[0, MODEL].tolist(), only.certain_steps) == ([10.0] * 3, 2)
         later, _ = resolved(state, [99.0, 99.0], end=T0 + 2 * STEP)
         assert later.offsets[MODEL] == pytest.approx([0, MISS, 0])
 
     def test_a_workload_without_load_teaches_nothing(self) -> None:
-        assert len(issue(issued(), forecast_of(scale=0.0)).issued) == 1
+        assert len(issued_to(issued(), forecast_of(scale=0.0)).waiting) == 1
 
 
 class TestBegin:
     def test_what_was_learned_is_taken_up_in_the_newest_load_scale(self) -> None:
         state = begin(replace(issued(), offsets=rows(1.5)), level=0.9, length=3, scale=5.0)
-        assert (state.offsets[MODEL].tolist(), state.scale, len(state.issued)) == ([1.5] * 3, 5.0, 1)
+        assert (state.offsets[MODEL].tolist(), state.scale, len(state.waiting)) == ([1.5] * 3, 5.0, 1)
 
     def test_a_workload_without_load_keeps_its_scale(self) -> None:
         assert begin(issued(scale=2.0), level=0.9, length=3, scale=0.0).scale == 2.0
@@ -328,7 +355,7 @@ class TestBegin:
     def test_what_was_learned_on_one_thing_is_not_used_on_another(self, level: float, length: int) -> None:
         state = begin(replace(issued(), offsets=rows(1.0)), level=level, length=length, scale=2.0)
         assert np.isnan(state.offsets).all()
-        assert (state.level, state.offsets.shape, state.issued) == (level, (len(SOURCES), length), ())
+        assert (state.level, state.offsets.shape, state.waiting) == (level, (len(SOURCES), length), ())
 
 
 class TestIntroduce:
@@ -378,13 +405,13 @@ def test_the_stated_share_of_misses_is_kept_in_the_long_run() -> None:
     # A noise whose .9 quantile lies 1.28 above the bound; the error is at most 1.5 / (rate * samples) = 0.005.
     random = np.random.default_rng(7)
     load = np.maximum(random.normal(5.0, 1.0, 3_000), 0.0)
-    state = issue(CalibrationState(0.9, rows(0.0, length=1), 1.0), forecast_of(1, bound=5.0, scale=1.0, judged=1))
+    state = issued_to(CalibrationState(0.9, rows(0.0, length=1), 1.0), forecast_of(1, bound=5.0, scale=1.0, judged=1))
     misses = 0
     config = replace(CONFIG, calibration_rate=0.1)
     for n in range(1, len(load)):
         state, _ = resolved(state, load[n - 1 : n], end=T0 + n * STEP, config=config)
         misses += bool(load[n] > 5.0 + state.offsets[MODEL, 0])
-        state = issue(state, forecast_of(1, bound=5.0, scale=1.0, origin=T0 + n * STEP, judged=1))
+        state = issued_to(state, forecast_of(1, bound=5.0, scale=1.0, origin=T0 + n * STEP, judged=1))
     assert misses / len(load) == pytest.approx(0.1, abs=0.01)
 
 

@@ -87,8 +87,8 @@ def test_what_came_true_is_scored_by_the_pods_that_each_source_asked_for() -> No
 def test_a_source_is_judged_by_no_less_than_the_load_that_was_seen() -> None:
     known = took(Forecasts(), arrival([20.0, 60.0], model=5.0))
     assert known.calibration is not None
-    (issued,) = known.calibration.issued
-    assert issued.peaks[SOURCES.index(Source.MODEL)] == 60.0
+    (waiting,) = known.calibration.waiting
+    assert waiting.issued.peaks[0, SOURCES.index(Source.MODEL)] == 60.0
 
 
 def test_a_censored_window_is_not_scored() -> None:
@@ -115,7 +115,7 @@ def test_a_load_of_zero_teaches_nothing_and_stops_nothing() -> None:
         known = took(known, arrival([0.0], model=0.0, at=T0 + timedelta(minutes=minutes), day=0.0))
     assert serving(known) == (Source.MODEL, 0.0)
     assert known.calibration is not None
-    assert known.calibration.issued == ()
+    assert known.calibration.waiting == ()
 
 
 def test_a_rate_of_zero_keeps_what_each_source_began_with() -> None:
@@ -131,7 +131,8 @@ def test_a_rate_of_zero_keeps_what_each_source_began_with() -> None:
 def test_many_workloads_are_taken_together_as_each_alone() -> None:
     """One is new, one has another level, one another step, one no model, one a short past, one a gap."""
     targets = [TARGET, TARGET, replace(TARGET, miss_budget_ratio=0.01), TARGET, TARGET, TARGET, TARGET]
-    known = [Forecasts() for _ in targets]
+    together = [Forecasts() for _ in targets]
+    alone = list(together)
     for minutes in range(0, 40, 5):
         at = T0 + timedelta(minutes=minutes)
         news = [
@@ -141,13 +142,13 @@ def test_many_workloads_are_taken_together_as_each_alone() -> None:
         short = arrival([20.0, 50.0], model=10.0, at=at, length=40)
         slow = replace(news[3].request, step=2 * STEP)
         gap = replace(news[6].request, load=np.where(np.arange(60) == 58, NAN, news[6].request.load))
-        news[3] = replace(news[3], request=slow, model=replace(news[3].model, step=2 * STEP))  # type: ignore[type-var]
+        news[3] = replace(news[3], request=slow)
         news[5], news[6] = short, replace(news[6], request=gap)
         if minutes == 20:
-            known[0] = Forecasts()
-        alone = [took(*one, target=target) for *one, target in zip(known, news, targets, strict=True)]
-        known = take(known, news, targets=targets, config=CONFIG, now=at)
-        for one, other in zip(known, alone, strict=True):
+            together[0] = alone[0] = Forecasts()
+        alone = [took(known, own, target=target) for known, own, target in zip(alone, news, targets, strict=True)]
+        together = take(together, news, targets=targets, config=CONFIG, now=at)
+        for one, other in zip(together, alone, strict=True):
             assert one.newest is not None or one.stand_in is not None
             assert [(t.peaks, t.offsets) for t in one.trajectories] == [
                 (t.peaks, t.offsets) for t in other.trajectories
@@ -157,8 +158,8 @@ def test_many_workloads_are_taken_together_as_each_alone() -> None:
             assert one.calibration is not None
             assert other.calibration is not None
             np.testing.assert_array_equal(one.calibration.offsets, other.calibration.offsets)
-            assert len(one.calibration.issued) == len(other.calibration.issued)
-    assert len({one.scores.scored_at for one in known}) > 1
+            assert len(one.calibration.waiting) == len(other.calibration.waiting)
+    assert len({one.scores.scored_at for one in together}) > 1
     assert take([], [], targets=[], config=CONFIG, now=T0) == []
 
 
