@@ -19,6 +19,7 @@ import numpy as np
 
 from scaler.controller import Controller
 from scaler.domain import Decision, FloatArray, Forecast, ForecastRequest, Mode, Observation, Source, Target, TargetKey
+from scaler.forecast_cycle import ForecastCycleConfig
 from scaler.policy import Outlook, PolicyConfig, PolicyState, Trajectory, decide, prepare
 
 T0 = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
@@ -109,11 +110,12 @@ def _tick_all(workloads: int) -> tuple[float, float, float]:
     )
     plain: list[float] = []
     asking: list[float] = []
-    for n in range(61):
+    every = ForecastCycleConfig().period_of(workloads) // TICK
+    for n in range(3 * every + 1):
         start = time.process_time()
         controller.tick(T0 + n * TICK)
-        # Asked at every 20th tick, taken at the one after.
-        (asking if n % 20 in (0, 1) else plain).append((time.process_time() - start) / workloads)
+        # Asked at the first tick of a period, taken at the one after.
+        (asking if n % every in (0, 1) else plain).append((time.process_time() - start) / workloads)
     return min(plain), max(asking[2:]), max(asking[:2])
 
 
