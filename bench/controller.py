@@ -13,19 +13,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from scaler.controller import Controller
 from scaler.domain import Decision, FloatArray, Forecast, ForecastRequest, Mode, Observation, Source, Target, TargetKey
 from scaler.forecast_cycle import ForecastCycleConfig
+from scaler.history import PREDICTION_LENGTH, STEPS
 from scaler.policy import Outlook, PolicyConfig, PolicyState, Trajectory, decide, prepare
 
 T0 = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 TICK = timedelta(seconds=15)
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 ROUNDS = 9
+COUNTS: Final = (200, 1_000)  # of workloads: most that get a forecast a minute, and one every five
+PERIODS: Final = 4
 VALUES = np.full((30, len(LEVELS)), 42.0)
 
 
@@ -97,8 +100,23 @@ def _hpa_all(workloads: int) -> float:
     return (time.process_time() - start) / workloads
 
 
-def _tick_all(workloads: int) -> tuple[float, float, float]:
-    """Give seconds per workload of a plain tick, of one that takes or asks for forecasts, and of the first of these."""
+class _Ticks(NamedTuple):
+    """Seconds per workload of a tick.
+
+    Attributes:
+        plain: Without a forecast.
+        mean: Over the last periods, once as many forecasts are to come true as ever will be.
+        slowest: That asks for forecasts or takes them.
+        first: Of those with the very first.
+    """
+
+    plain: float
+    mean: float
+    slowest: float
+    first: float
+
+
+def _tick_all(workloads: int) -> _Ticks:
     world = _World(workloads)
     controller = Controller(
         targets=world,
@@ -108,15 +126,17 @@ def _tick_all(workloads: int) -> tuple[float, float, float]:
         recorder=world,
         executor=_Inline(),
     )
-    plain: list[float] = []
-    asking: list[float] = []
-    every = ForecastCycleConfig().period_of(workloads) // TICK
-    for n in range(3 * every + 1):
+    period = ForecastCycleConfig().period_of(workloads)
+    every, waiting = period // TICK, PREDICTION_LENGTH * STEPS[0] // period
+    seconds = []
+    for n in range((1 + waiting + PERIODS) * every):
         start = time.process_time()
         controller.tick(T0 + n * TICK)
-        # Asked at the first tick of a period, taken at the one after.
-        (asking if n % every in (0, 1) else plain).append((time.process_time() - start) / workloads)
-    return min(plain), max(asking[2:]), max(asking[:2])
+        seconds.append((time.process_time() - start) / workloads)
+    # Asked at the first tick of a period, taken at the one after.
+    first, *later = np.array(seconds).reshape(-1, every)
+    last = np.array(later[-PERIODS:])
+    return _Ticks(float(last[:, 2:].min()), float(last.mean()), float(last[:, :2].max()), float(first[:2].max()))
 
 
 def main() -> None:
@@ -125,16 +145,18 @@ def main() -> None:
     trajectory = prepare(Forecast(T0, timedelta(seconds=60), LEVELS, VALUES, VALUES, Source.MODEL), 0.99, np.zeros(30))
     hpa = min(_hpa_all(workloads) for _ in range(ROUNDS))
     policy = min(_decide_all(workloads, trajectory) for _ in range(ROUNDS))
-    plain, asking, first = _tick_all(min(workloads, 2_000))
-    print(f"{'per workload and tick':<44}{'microseconds':>14}{'times HPA arithmetic':>22}")
-    for name, seconds in (
-        ("HPA arithmetic, nothing recorded", hpa),
-        ("policy.decide", policy),
-        ("Controller.tick", plain),
-        ("Controller.tick, slowest with forecasts", asking),
-        ("Controller.tick, the very first forecasts", first),
-    ):
-        print(f"{name:<44}{seconds * 1e6:>14.2f}{seconds / hpa:>22.1f}")
+    print(f"{'per workload and tick':<52}{'microseconds':>14}{'times HPA arithmetic':>22}")
+    rows = [("HPA arithmetic, nothing recorded", hpa), ("policy.decide", policy)]
+    for count in COUNTS:
+        ticks, name = _tick_all(count), f"Controller.tick, {count:,} workloads"
+        rows += [
+            (f"{name}, no forecast", ticks.plain),
+            (f"{name}, mean", ticks.mean),
+            (f"{name}, slowest", ticks.slowest),
+            (f"{name}, very first", ticks.first),
+        ]
+    for name, seconds in rows:
+        print(f"{name:<52}{seconds * 1e6:>14.2f}{seconds / hpa:>22.1f}")
 
 
 if __name__ == "__main__":
