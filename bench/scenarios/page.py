@@ -180,7 +180,8 @@ def _header(summary: Mapping[str, Any]) -> str:
     return (
         f"Load, noise and luck with pods are drawn from {drawn}. Pods take "
         f"{', '.join(starts)} to be Ready in the median; columns that do not name one are at {_start(MAIN_START)}. "
-        f"AI-HPA keeps its default miss budget of {settings['miss_budget_ratio']:.0%}. {recorded_ones}"
+        f"AI-HPA keeps its default miss budget of {settings['miss_budget_ratio']:.0%}, and gets a forecast every "
+        f"{settings['forecast_period_seconds']:g} s. {recorded_ones}"
     )
 
 
