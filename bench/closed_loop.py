@@ -33,14 +33,13 @@ from scaler.backtest.case import PODS_AT_P99, BacktestSettings
 from scaler.backtest.jobs import describe, run_all
 from scaler.backtest.result import to_json
 from scaler.controller import ControllerConfig
-from scaler.forecast_cycle import ForecastCycleConfig
 from scaler.replay.model_server import model_endpoint
 from scaler.replay.start_up import StartUp
 from scaler.replay.traces import Trace, read_csv
 from scaler.telemetry import configure_logging
 
 START_SECONDS: Final = (5, 30, 90, 300)
-FORECAST_PERIOD: Final = ForecastCycleConfig().forecast_period
+FORECAST_PERIOD: Final = BacktestSettings().forecast_period
 PAGE: Final = Path("docs/benchmark.md")
 
 

@@ -28,6 +28,7 @@ from typing import Annotated, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from scaler.alike import answer_alike
 from scaler.bounded import Bounded, check_bounds
 from scaler.domain import FloatArray, Source
 
@@ -238,15 +239,10 @@ def resolve(
         Of each workload what is known now, and what came of those judged windows that are newly over and were seen
         whole. Length N.
     """
-    alike: dict[object, list[int]] = {}
-    for row, state in enumerate(states):
-        waiting_for = tuple([id(one.issued) for one in state.waiting])
-        alike.setdefault((state.offsets.shape, state.learned_to, waiting_for), []).append(row)
-    found: dict[int, tuple[CalibrationState, tuple[Outcome, ...]]] = {}
-    for rows in alike.values():
-        learned = _resolve_alike([states[row] for row in rows], loads[rows], end=end, step=step, config=config)
-        found.update(zip(rows, learned, strict=True))
-    return [found[row] for row in range(len(states))]
+    return answer_alike(
+        ((state.offsets.shape, state.learned_to, tuple([id(one.issued) for one in state.waiting])) for state in states),
+        lambda rows: _resolve_alike([states[row] for row in rows], loads[rows], end=end, step=step, config=config),
+    )
 
 
 class _News(NamedTuple):
@@ -276,10 +272,8 @@ def _resolve_alike(
     """Do as `resolve` for workloads that wait for the same forecasts."""
     length, learned_to = states[0].offsets.shape[1], states[0].learned_to
     waiting = [one.issued for one in states[0].waiting]
-    rows, certain_steps = (
-        np.array([[one[field] for one in state.waiting] for state in states], np.int64).reshape(len(states), -1)
-        for field in (Waiting._fields.index("row"), Waiting._fields.index("certain_steps"))
-    )  # (N, K) each
+    rows = np.array([[one.row for one in state.waiting] for state in states], np.int64)  # (N, K)
+    certain_steps = np.array([[one.certain_steps for one in state.waiting] for state in states])  # (N, K)
     seen = np.isfinite(loads)
     filled = np.where(seen, loads, -np.inf)
     news: list[_News] = []

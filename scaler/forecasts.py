@@ -11,6 +11,7 @@ import numpy as np
 
 from scaler import absence, baselines, calibration, champion, policy
 from scaler.absence import AbsenceConfig
+from scaler.alike import answer_alike
 from scaler.baselines import Baselines
 from scaler.calibration import SOURCES, CalibrationConfig, CalibrationState, Issued
 from scaler.champion import ChampionConfig, Scores
@@ -24,7 +25,7 @@ class ForecastsConfig:
     """How forecasts are learned from and chosen between.
 
     Attributes:
-        period: Time between two of them.
+        period: Longest time between two of them.
     """
 
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
@@ -101,15 +102,13 @@ def take(
         config: How forecasts are learned from.
         now: Time of the tick.
     """
-    alike: dict[tuple[datetime, timedelta, int], list[int]] = {}
-    for n, arrival in enumerate(arrivals):
-        request = arrival.request
-        alike.setdefault((request.origin, request.step, len(request.load)), []).append(n)
-    taken: dict[int, Forecasts] = {}
-    for rows in alike.values():
+
+    def some(rows: Sequence[int]) -> Iterator[Forecasts]:
         own, news, those = [known[n] for n in rows], [arrivals[n] for n in rows], [targets[n] for n in rows]
-        taken.update(zip(rows, _take_alike(own, news, those, config, now), strict=True))
-    return [taken[n] for n in range(len(arrivals))]
+        return _take_alike(own, news, those, config, now)
+
+    requests = (arrival.request for arrival in arrivals)
+    return answer_alike(((request.origin, request.step, len(request.load)) for request in requests), some)
 
 
 def _take_alike(
@@ -167,7 +166,7 @@ def _serve(
     row = SOURCES.index(serving)
     forecast = arrival.model if serving is Source.MODEL else None
     if forecast is None:
-        values = bounds[row].copy()[:, np.newaxis]  # (H, 1)
+        values = bounds[row][:, np.newaxis]  # (H, 1)
         forecast = Forecast(request.origin, request.step, (level,), values, values, serving)
     trajectory = policy.prepare(forecast, level, offsets[row], returning=absence.returning(request, config.absence))
     if serving is known.scores.champion:
