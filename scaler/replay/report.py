@@ -192,6 +192,7 @@ def _scores(result: ReplayResult) -> str:
 
 def _settings(result: ReplayResult) -> str:
     settings, start_up, physics = result.settings, result.settings.start_up, result.settings.physics
+    cycle = result.config.forecast_cycle
     told = {
         "capacity of one pod": f"{settings.capacity:.4g} of the load's unit",
         "bounds": f"{settings.min_replicas} to {settings.max_replicas} pods",
@@ -203,7 +204,10 @@ def _settings(result: ReplayResult) -> str:
         "warm-up of a pod": f"{physics.warm_up.total_seconds():g} s from Ready to full speed",
         "end of a pod": f"paid for {physics.termination_grace.total_seconds():g} s longer, serving nothing",
         "metric delay": f"{physics.metric_delay.total_seconds():g} s after the end of a step",
-        "AI-HPA asks for a forecast": f"every {result.config.forecast_cycle.forecast_period.total_seconds():g} s",
+        "AI-HPA asks for a forecast": (
+            f"every {cycle.forecast_period.total_seconds():g} s; while the fewest pods are enough, every "
+            f"{cycle.longest_period.total_seconds():g} s"
+        ),
         "AI-HPA expects metrics": (
             f"at most {result.config.metric_delay.total_seconds():g} s old; "
             f"blind after {result.config.policy.metric_freshness.total_seconds():g} s"
