@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.install import FAST, SYSTEM, forecaster, overlay
-from tests.e2e.tools import AuditLog, Kubectl, Report, environment, eventually, value_at
+from tests.e2e.tools import AuditLog, Kubectl, Report, environment
 
 REPORT = Report()
 
@@ -101,8 +101,8 @@ def installed(
     scaler_image: str,
     model_image: str,
     prometheus_url: str,
-) -> Iterator[None]:
-    """CRD, scaler and forecaster, from the manifests that ship."""
+) -> Iterator[Path]:
+    """CRD, scaler and forecaster, from the manifests that ship; the kustomization they were applied with."""
     folder = tmp_path_factory.mktemp("overlay")
     overlay(
         folder,
@@ -112,10 +112,9 @@ def installed(
     kubectl("apply", "--server-side", "-k", str(folder))
     kubectl("apply", "-n", SYSTEM, "-f", "-", stdin=forecaster(model_image))
     kubectl("rollout", "status", "deployment/ai-hpa-scaler", "-n", SYSTEM, "--timeout=120s", timeout=130)
-    eventually(
-        lambda: value_at(kubectl.get("isvc", "forecaster", SYSTEM), "status", "url"),
-        within=120,
-        what="the forecaster's InferenceService has a URL",
-    )
-    yield
-    kubectl("delete", "-k", str(folder), "--wait=false", "--ignore-not-found")
+    # Ready, or what stands in for a model that is still starting is measured in its place.
+    wait = ("wait", "--for=condition=Ready", "inferenceservice/forecaster", "-n", SYSTEM, "--timeout=180s")
+    kubectl(*wait, timeout=190)
+    yield folder
+    # Waited for: a run that follows cannot install into a namespace that is still going.
+    kubectl("delete", "-k", str(folder), "--ignore-not-found", timeout=300)

@@ -197,7 +197,7 @@ def _roles() -> list[Json]:
     base = ROOT / "deploy" / "kustomize" / "base"
     shipped = [*yaml.safe_load_all((base / "cluster_role.yaml").read_text())]
     shipped += yaml.safe_load_all((base / "lease_role.yaml").read_text())
-    rules = [rule for document in shipped if document["kind"].endswith("Role") for rule in document["rules"]]
+    rules = [rule for document in shipped for rule in document.get("rules", ())]
     on_hpas = [rule for rule in rules if "horizontalpodautoscalers" in rule["resources"]]
     others = [rule for rule in rules if rule not in on_hpas]
     documents: list[Json] = [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "scaler"}}]

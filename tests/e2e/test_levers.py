@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -285,6 +286,13 @@ def test_nobody_takes_our_floors_back(kubectl: Kubectl) -> None:
 
 
 @pytest.mark.usefixtures("stage")
+def test_the_manifests_apply_again_as_on_an_upgrade_and_the_role_keeps_its_rules(
+    kubectl: Kubectl, installed: Path
+) -> None:
+    kubectl("apply", "--server-side", "-k", str(installed))
+    assert kubectl.get("clusterrole", "ai-hpa-scaler")["rules"]
+
+
 def test_the_templates_stay_as_they_are_through_every_mode(kubectl: Kubectl) -> None:
     before = _templates(kubectl)
     changes: tuple[Json, ...] = (

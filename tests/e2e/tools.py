@@ -146,7 +146,7 @@ class AuditLog:
                     subresource=reference.get("subresource", ""),
                     namespace=reference.get("namespace", ""),
                     name=reference.get("name", ""),
-                    user=entry["user"]["username"],
+                    user=entry["user"].get("username", ""),  # none where the request carried no valid token
                     agent=entry.get("userAgent", ""),
                     status=(entry.get("responseStatus") or {}).get("code", 0),
                     address=(entry.get("sourceIPs") or [""])[0],
