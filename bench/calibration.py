@@ -187,8 +187,9 @@ def learn(issued: Issued, level: float, steps: int, config: ForecastsConfig) -> 
         if state is None or champion is None:
             raise AssertionError("nothing was learned from a forecast")
         offsets = state.offsets * state.scale
-        bounds[row] = policy.peaks_of(plain[:, 0], offsets[MODEL])[steps - 1]
-        (peaks[row],) = expected([arrival], bounds_of([arrival], [target.level]), offsets[np.newaxis])
+        with_offsets = policy.peaks_of(bounds_of([arrival], [target.level]), offsets[np.newaxis])
+        bounds[row] = with_offsets[0, MODEL, steps - 1]
+        (peaks[row],) = expected([arrival], with_offsets)
         serving = SOURCES.index(champion.source)
         champions[row] = serving if np.isfinite(peaks[row, serving]) else MODEL
     return Learned(bounds, peaks, champions)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Final, NamedTuple
 
@@ -89,41 +89,42 @@ class Issued:
 
 
 class Waiting(NamedTuple):
-    """One workload's forecasts among those issued together, until they have come true.
+    """One workload's forecasts that are still to come true, oldest first.
 
     Attributes:
-        row: In the arrays of `issued`.
-        weight: Of what is learned from them, 0..1.
-        certain_steps: From the step after this many on, the load is only known to be a lower bound.
+        issued: With those of the others that were forecast for together.
+        rows: The workload's in each of them.
+        weights: Of what is learned from each, 0..1.
     """
 
-    issued: Issued
-    row: int
-    weight: float
-    certain_steps: int
+    issued: tuple[Issued, ...] = ()
+    rows: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CalibrationState:
+class CalibrationState(NamedTuple):
     """What was learned about forecasts of one workload at one level.
+
+    A named tuple, as one is made for each workload with each forecast; compared by identity alone.
 
     Attributes:
         offsets: In units of `scale`, for the highest load within h steps; NaN for a source not heard of yet.
             Shape (S, H).
         scale: Newest load scale, unit of the load.
-        waiting: Forecasts still to come true, oldest first.
+        censored: Times of samples that were only lower bounds, as long as a forecast from before one waits; of those
+            that no forecast began between, the first.
         learned_to: Windows that ended by this time have been learned from; None before the first.
     """
 
     level: float
     offsets: FloatArray
     scale: float
-    waiting: tuple[Waiting, ...] = ()
+    waiting: Waiting = Waiting()
+    censored: tuple[datetime, ...] = ()
     learned_to: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
+class Outcome(NamedTuple):
     """What came of the window that a decision looked at.
 
     Attributes:
@@ -161,7 +162,7 @@ def begin(state: CalibrationState | None, *, level: float, length: int, scale: f
     """Take up what was learned; another level or length is another thing to learn, and starts anew."""
     if state is None or (state.level, state.offsets.shape[1]) != (level, length):
         return CalibrationState(level=level, offsets=np.full((len(SOURCES), length), np.nan), scale=scale)
-    return replace(state, scale=scale) if scale > 0 else state
+    return state._replace(scale=scale) if scale > 0 else state
 
 
 def introduce(
@@ -180,7 +181,7 @@ def introduce(
         return state
     cap = config.calibration_cap
     units = np.clip(margins() / state.scale, -cap, cap) if state.scale > 0 else np.zeros_like(bounds)
-    return replace(state, offsets=np.where(new[:, np.newaxis], units, state.offsets))
+    return state._replace(offsets=np.where(new[:, np.newaxis], units, state.offsets))
 
 
 def issue(states: Sequence[CalibrationState], issued: Issued) -> list[CalibrationState]:
@@ -190,32 +191,62 @@ def issue(states: Sequence[CalibrationState], issued: Issued) -> list[Calibratio
         states: Of the workloads that they are for, in the order of their rows. Length N.
         issued: The forecasts. A workload of which no load was seen has no unit to learn in, and learns nothing.
     """
-    return [
-        _remember(state, issued, row) if scale > 0 else state
-        for row, (state, scale) in enumerate(zip(states, issued.scales.tolist(), strict=True))
-    ]
+    followed: dict[tuple[Issued, ...], _Followed] = {}
+    remembered = []
+    for row, (state, scale) in enumerate(zip(states, issued.scales.tolist(), strict=True)):
+        if scale <= 0:
+            remembered.append(state)
+            continue
+        before, rows, weights = state.waiting
+        after = followed.get(before)
+        if after is None:
+            after = followed[before] = _follow(before, issued)
+        waiting = Waiting(after.issued, (*rows[: after.kept], row), (*weights[: after.kept], after.weight))
+        remembered.append(state._replace(waiting=waiting))
+    return remembered
 
 
-def _remember(state: CalibrationState, issued: Issued, row: int) -> CalibrationState:
-    earlier, certain_steps, weight = state.waiting, issued.bounds.shape[2], 1.0
-    if earlier and (earlier[-1].issued.origin, earlier[-1].issued.step) == (issued.origin, issued.step):
-        certain_steps = earlier[-1].certain_steps
-        earlier = earlier[:-1]
-    if earlier:
-        apart = (issued.origin - earlier[-1].issued.origin) / PERIOD_OF_RATE
-        weight = math.sqrt(min(max(apart, 0.0), 1.0))
-    return replace(state, waiting=(*earlier, Waiting(issued, row, weight, certain_steps)))
+class _Followed(NamedTuple):
+    """Forecasts that wait with a new one as their last, the number of them that stay, and what the new one counts."""
+
+    issued: tuple[Issued, ...]
+    kept: int
+    weight: float
+
+
+def _follow(before: tuple[Issued, ...], issued: Issued) -> _Followed:
+    replaces = bool(before) and (before[-1].origin, before[-1].step) == (issued.origin, issued.step)
+    earlier = before[:-1] if replaces else before
+    apart = (issued.origin - earlier[-1].origin) / PERIOD_OF_RATE if earlier else 1.0
+    return _Followed((*earlier, issued), len(earlier), math.sqrt(min(max(apart, 0.0), 1.0)))
 
 
 def censor(state: CalibrationState, sampled_at: datetime) -> CalibrationState:
     """Mark that the sample at this time was a lower bound: it can prove a forecast too low, never right."""
+    before = [issued.origin for issued in state.waiting.issued if issued.origin < sampled_at]
+    # An earlier such sample says all of it already; without this, a long outage would add one in every tick.
+    if not before or any(before[-1] < at <= sampled_at for at in state.censored):
+        return state
+    return state._replace(censored=(*state.censored, sampled_at))
 
-    def mark(one: Waiting) -> Waiting:
-        # A sample at origin + n * step ends step n, so n - 1 steps before it are certain.
-        steps = max(0, -((one.issued.origin - sampled_at) // one.issued.step) - 1)
-        return one._replace(certain_steps=min(one.certain_steps, steps))
 
-    return replace(state, waiting=tuple(mark(one) if sampled_at > one.issued.origin else one for one in state.waiting))
+def _certain_steps(states: Sequence[CalibrationState]) -> npt.NDArray[np.int64]:
+    """Count the steps of each forecast before the first sample that was a lower bound.
+
+    Args:
+        states: Of workloads that wait for the same forecasts. Length N.
+
+    Returns:
+        Shape (N, K).
+    """
+    waiting, length = states[0].waiting.issued, states[0].offsets.shape[1]
+    certain = np.full((len(states), len(waiting)), length)
+    for n, state in enumerate(states):
+        for place, issued in enumerate(waiting if state.censored else ()):
+            # A sample at origin + n * step ends step n, so n - 1 steps before it are certain.
+            after = (-((issued.origin - at) // issued.step) - 1 for at in state.censored if at > issued.origin)
+            certain[n, place] = max(0, min(after, default=length))
+    return certain
 
 
 def resolve(
@@ -240,7 +271,7 @@ def resolve(
         whole. Length N.
     """
     return answer_alike(
-        ((state.offsets.shape, state.learned_to, tuple([id(one.issued) for one in state.waiting])) for state in states),
+        ((state.offsets.shape, state.learned_to, state.waiting.issued) for state in states),
         lambda rows: _resolve_alike([states[row] for row in rows], loads[rows], end=end, step=step, config=config),
     )
 
@@ -271,9 +302,9 @@ def _resolve_alike(
 ) -> Iterator[tuple[CalibrationState, tuple[Outcome, ...]]]:
     """Do as `resolve` for workloads that wait for the same forecasts."""
     length, learned_to = states[0].offsets.shape[1], states[0].learned_to
-    waiting = [one.issued for one in states[0].waiting]
-    rows = np.array([[one.row for one in state.waiting] for state in states], np.int64)  # (N, K)
-    certain_steps = np.array([[one.certain_steps for one in state.waiting] for state in states])  # (N, K)
+    waiting = states[0].waiting.issued
+    rows = np.array([state.waiting.rows for state in states], np.int64)  # (N, K)
+    certain_steps = _certain_steps(states)
     seen = np.isfinite(loads)
     filled = np.where(seen, loads, -np.inf)
     news: list[_News] = []
@@ -305,10 +336,14 @@ def _resolve_alike(
     for group in [news] if disjoint and news else [[one] for one in news]:
         offsets = _track(offsets, states, rows, group, config)
     newest = end if learned_to is None else max(learned_to, end)
+    left = tuple([waiting[place] for place in kept])
+    oldest = min([end, *[issued.origin for issued in left]])
     for state, own, told in zip(states, offsets, outcomes, strict=True):
-        left = tuple([state.waiting[place] for place in kept])
+        _, own_rows, own_weights = state.waiting
+        still = Waiting(left, tuple([own_rows[place] for place in kept]), tuple([own_weights[place] for place in kept]))
+        censored = tuple([at for at in state.censored if at > oldest])
         # A copy, because a view would keep what was learned of all the others.
-        yield replace(state, offsets=own.copy(), waiting=left, learned_to=newest), tuple(told)
+        yield CalibrationState(state.level, own.copy(), state.scale, still, censored, newest), tuple(told)
 
 
 def _place_of(issued: Issued, length: int, end: datetime, step: timedelta) -> int | None:
@@ -338,14 +373,14 @@ def _track(
         config: Rate and cap.
     """
     at = np.concatenate([np.arange(one.steps.start, one.steps.stop) for one in news])  # (M,)
-    issued = [states[0].waiting[one.place].issued for one in news]
+    issued = [states[0].waiting.issued[one.place] for one in news]
     own = [rows[:, one.place] for one in news]
     bounds = np.concatenate(
         [of.bounds[row, :, one.steps] for one, of, row in zip(news, issued, own, strict=True)], axis=2
     )  # (N, S, M)
     widths = [one.steps.stop - one.steps.start for one in news]
     scales = np.stack([of.scales[row] for of, row in zip(issued, own, strict=True)], axis=1)
-    weights = np.array([[state.waiting[one.place].weight for one in news] for state in states])
+    weights = np.array([state.waiting.weights for state in states])[:, [one.place for one in news]]
     scales, weights = (np.repeat(each, widths, axis=1)[:, np.newaxis] for each in (scales, weights))  # (N, 1, M)
     highest = np.concatenate([one.highest for one in news], axis=1)[:, np.newaxis]
     certain = np.concatenate([one.certain for one in news], axis=1)[:, np.newaxis]

@@ -9,10 +9,11 @@ the windows that both spoke on.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Final
+from itertools import compress
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -65,13 +66,14 @@ class ChampionConfig:
         check_bounds(self)
 
 
-def _nothing() -> FloatArray:
-    return np.zeros(len(SOURCES))
+_NOTHING: Final = np.zeros(len(SOURCES))
+_NOTHING.flags.writeable = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Scores:
+class Scores(NamedTuple):
     """What each source's forecasts have cost one workload.
+
+    A named tuple, as one is made for each workload with each forecast; compared by identity alone.
 
     Attributes:
         costs: Discounted sum over windows. Shape (S,).
@@ -82,18 +84,12 @@ class Scores:
         since: When it took over; None where it has served from the start.
     """
 
-    costs: FloatArray = field(default_factory=_nothing)
-    references: FloatArray = field(default_factory=_nothing)
-    seconds: FloatArray = field(default_factory=_nothing)
+    costs: FloatArray = _NOTHING
+    references: FloatArray = _NOTHING
+    seconds: FloatArray = _NOTHING
     scored_at: datetime | None = None
     champion: Source = Source.MODEL
     since: datetime | None = None
-
-    @property
-    def ratios(self) -> FloatArray:
-        """Cost of each source over that of persistence; NaN where none was scored. Shape (S,)."""
-        ratios = (self.costs + _NO_COST) / (self.references + _NO_COST)
-        return np.where(self.seconds > 0, ratios, np.nan)
 
 
 def score(
@@ -120,30 +116,52 @@ def score(
         rows = [row for row, own in enumerate(outcomes) if len(own) > nth]
         told = [outcomes[row][nth] for row in rows]
         costs = _costs(told, [targets[row] for row in rows], policy)
-        for row, outcome, cost in zip(rows, told, costs, strict=True):
-            if math.isfinite(cost[_PERSISTENCE]):
-                scored[row] = _scored(scored[row], outcome.origin, cost, config, period)
+        heard = np.isfinite(costs[:, _PERSISTENCE]).tolist()
+        rows, told = list(compress(rows, heard)), list(compress(told, heard))
+        if rows:
+            added = _scored([scored[row] for row in rows], told, costs[heard], config, period)
+            for row, own in zip(rows, added, strict=True):
+                scored[row] = own
     return scored
 
 
-def _scored(scores: Scores, origin: datetime, cost: FloatArray, config: ChampionConfig, period: timedelta) -> Scores:
-    """Add the cost of one window, of shape (S,)."""
-    passed = max(origin - scores.scored_at, timedelta(0)) if scores.scored_at is not None else timedelta(0)
-    kept = 0.5 ** (passed / config.champion_half_life)
-    spoke = np.isfinite(cost)
-    return replace(
-        scores,
-        costs=kept * scores.costs + np.where(spoke, cost, 0.0),
-        references=kept * scores.references + np.where(spoke, cost[_PERSISTENCE], 0.0),
-        seconds=kept * scores.seconds + np.where(spoke, min(passed, period).total_seconds(), 0.0),
-        scored_at=origin,
-    )
+def _scored(
+    scores: Sequence[Scores],
+    outcomes: Sequence[Outcome],
+    costs: FloatArray,
+    config: ChampionConfig,
+    period: timedelta,
+) -> Iterator[Scores]:
+    """Add what one window of each workload has cost; costs of shape (N, S)."""
+    passed = [
+        max(outcome.origin - own.scored_at, timedelta(0)) if own.scored_at is not None else timedelta(0)
+        for own, outcome in zip(scores, outcomes, strict=True)
+    ]
+    kept = np.array([[0.5 ** (time / config.champion_half_life)] for time in passed])
+    speaks_for = np.array([[min(time, period).total_seconds()] for time in passed])
+    spoke = np.isfinite(costs)
+    added = (costs, costs[:, _PERSISTENCE, np.newaxis], speaks_for)
+    sums = [
+        kept * np.stack(own) + np.where(spoke, more, 0.0)
+        for own, more in zip(zip(*(own[:3] for own in scores), strict=True), added, strict=True)
+    ]
+    for own, outcome, *row in zip(scores, outcomes, *sums, strict=True):
+        # Copies, because views would keep the sums of all the others.
+        spent, references, seconds = (each.copy() for each in row)
+        yield Scores(spent, references, seconds, outcome.origin, own.champion, own.since)
+
+
+def _ratios(costs: FloatArray, references: FloatArray, seconds: FloatArray) -> FloatArray:
+    """Cost of each source over that of persistence; NaN where none was scored. Any shape."""
+    ratios: FloatArray = np.where(seconds > 0, (costs + _NO_COST) / (references + _NO_COST), np.nan)
+    return ratios
 
 
 def crown(scores: Sequence[Scores], config: ChampionConfig, now: datetime) -> list[tuple[Scores, Champion]]:
     """Say of each workload who serves from now on, and why."""
-    ratios = np.stack([own.ratios for own in scores])  # (N, S)
-    proven = np.stack([own.seconds for own in scores]) >= config.champion_scored.total_seconds()
+    costs, references, seconds = (np.stack(each) for each in zip(*(own[:3] for own in scores), strict=True))
+    ratios = _ratios(costs, references, seconds)  # (N, S)
+    proven = seconds >= config.champion_scored.total_seconds()
     best = np.argmin(np.where(proven, ratios, np.inf), axis=1)
     rows = zip(scores, ratios.tolist(), proven.tolist(), best.tolist(), strict=True)
     return [_crowned(*row, config, now) for row in rows]
@@ -156,7 +174,7 @@ def _crowned(
     reason = ChampionReason.TOO_FEW_SCORES
     if proven[champion] and sum(proven) > 1:
         if ratios[best] < (1.0 - config.champion_margin_ratio) * ratios[champion]:
-            scores, champion = replace(scores, champion=SOURCES[best], since=now), best
+            scores, champion = scores._replace(champion=SOURCES[best], since=now), best
         cheapest = ratios[champion] <= ratios[best]
         reason = ChampionReason.CHEAPEST if cheapest else ChampionReason.WITHIN_MARGIN
     known = {
@@ -177,7 +195,7 @@ def next_best(scores: Scores, available: npt.NDArray[np.bool_], config: Champion
     if not available.any():
         return None
     proven = available & (scores.seconds >= config.champion_scored.total_seconds())
-    ratios = np.where(proven, scores.ratios, np.inf)
+    ratios = np.where(proven, _ratios(scores.costs, scores.references, scores.seconds), np.inf)
     return SOURCES[int(np.argmin(ratios)) if proven.any() else int(np.argmax(available))]
 
 

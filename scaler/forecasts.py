@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from scaler import absence, baselines, calibration, champion, policy
 from scaler.absence import AbsenceConfig
@@ -35,9 +37,8 @@ class ForecastsConfig:
     period: timedelta = timedelta(minutes=5)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Forecasts:
-    """One workload's forecasts.
+class Forecasts(NamedTuple):
+    """One workload's forecasts; a named tuple, as one is made with each of them, and compared by identity alone.
 
     Attributes:
         calibration: What they were wrong by; None before the first.
@@ -48,7 +49,7 @@ class Forecasts:
     """
 
     calibration: CalibrationState | None = None
-    scores: Scores = field(default_factory=Scores)
+    scores: Scores = Scores()
     champion: Champion | None = None
     newest: Trajectory | None = None
     stand_in: Trajectory | None = None
@@ -80,7 +81,7 @@ def censor(forecasts: Forecasts, sampled_at: datetime) -> Forecasts:
     """Mark that the sample at this time was a lower bound."""
     if forecasts.calibration is None:
         return forecasts
-    return replace(forecasts, calibration=calibration.censor(forecasts.calibration, sampled_at))
+    return forecasts._replace(calibration=calibration.censor(forecasts.calibration, sampled_at))
 
 
 def take(
@@ -123,15 +124,18 @@ def _take_alike(
     learned = _learn(known, arrivals, targets, loads, config)
     crowned = champion.crown([scores for _, scores in learned], config.champion, now)
     bounds = bounds_of(arrivals, [target.level for target in targets])
-    states = []
-    for (state, _), arrival, target, scale, own in zip(
-        learned, arrivals, targets, calibration.load_scales(loads).tolist(), bounds, strict=True
-    ):
-        begun = calibration.begin(state, level=target.level, length=PREDICTION_LENGTH, scale=scale)
-        margins = partial(_margins, arrival, target.level)
-        states.append(calibration.introduce(begun, own, margins, config.calibration))
+    states = [
+        calibration.begin(state, level=target.level, length=PREDICTION_LENGTH, scale=scale)
+        for (state, _), target, scale in zip(learned, targets, calibration.load_scales(loads).tolist(), strict=True)
+    ]
+    available = np.isfinite(bounds[:, :, 0])  # (N, S)
+    unheard = np.isnan(np.stack([state.offsets[:, 0] for state in states]))
+    for n in np.flatnonzero((unheard & available).any(axis=1)).tolist():
+        margins = partial(_margins, arrivals[n], targets[n].level)
+        states[n] = calibration.introduce(states[n], bounds[n], margins, config.calibration)
     scales = np.array([state.scale for state in states])
     offsets = np.stack([state.offsets for state in states]) * scales[:, np.newaxis, np.newaxis]
+    peaks = policy.peaks_of(bounds, offsets)
     request = arrivals[0].request
     issued = Issued(
         origin=request.origin,
@@ -139,53 +143,61 @@ def _take_alike(
         bounds=bounds,
         scales=scales,
         judged_steps=np.array([arrival.judged_steps for arrival in arrivals]),
-        peaks=expected(arrivals, bounds, offsets),
+        peaks=expected(arrivals, peaks),
     )
     remembered = calibration.issue(states, issued)
     for n, (state, (scores, crown)) in enumerate(zip(remembered, crowned, strict=True)):
-        waiting = replace(known[n], calibration=state, scores=scores, champion=crown)
-        yield _serve(waiting, arrivals[n], targets[n].level, bounds[n], offsets[n], config)
+        waiting = Forecasts(state, scores, crown, known[n].newest, known[n].stand_in)
+        told = _Told(bounds[n], peaks[n], offsets[n], available[n])
+        yield _serve(waiting, arrivals[n], targets[n].level, told, config)
 
 
-def _serve(
-    known: Forecasts,
-    arrival: Arrival,
-    level: float,
-    bounds: FloatArray,
-    offsets: FloatArray,
-    config: ForecastsConfig,
-) -> Forecasts:
-    """Put the champion's forecast, or the next best's, in place; bounds and offsets of shape (S, H)."""
-    request, available = arrival.request, np.isfinite(bounds[:, 0])
-    serving = known.scores.champion
-    if not available[SOURCES.index(serving)]:
-        stand_in = champion.next_best(known.scores, available, config.champion)
+class _Told(NamedTuple):
+    """What the sources say of one workload.
+
+    Attributes:
+        bounds: Window max without offset. Shape (S, H).
+        peaks: With it. Shape (S, H).
+        offsets: Unit of the load. Shape (S, H).
+        available: Who says anything. Shape (S,).
+    """
+
+    bounds: FloatArray
+    peaks: FloatArray
+    offsets: FloatArray
+    available: npt.NDArray[np.bool_]
+
+
+def _serve(known: Forecasts, arrival: Arrival, level: float, told: _Told, config: ForecastsConfig) -> Forecasts:
+    """Put the champion's forecast, or the next best's, in place."""
+    request, serving = arrival.request, known.scores.champion
+    if not told.available[SOURCES.index(serving)]:
+        stand_in = champion.next_best(known.scores, told.available, config.champion)
         if stand_in is None:
             return known
         serving = stand_in
     row = SOURCES.index(serving)
     forecast = arrival.model if serving is Source.MODEL else None
     if forecast is None:
-        values = bounds[row][:, np.newaxis]  # (H, 1)
+        values = told.bounds[row][:, np.newaxis]  # (H, 1)
         forecast = Forecast(request.origin, request.step, (level,), values, values, serving)
-    trajectory = policy.prepare(forecast, level, offsets[row], returning=absence.returning(request, config.absence))
+    returning = absence.returning(request, config.absence)
+    trajectory = policy.with_peaks(forecast, level, told.peaks[row], told.offsets[row], returning)
     if serving is known.scores.champion:
-        return replace(known, newest=trajectory)
-    return replace(known, stand_in=trajectory)
+        return known._replace(newest=trajectory)
+    return known._replace(stand_in=trajectory)
 
 
-def expected(arrivals: Sequence[Arrival], bounds: FloatArray, offsets: FloatArray) -> FloatArray:
+def expected(arrivals: Sequence[Arrival], peaks: FloatArray) -> FloatArray:
     """Give the highest load that each source expects in the judged window; as in a decision, no less than is seen.
 
     Args:
         arrivals: The pasts, and the windows. Length N.
-        bounds: As `bounds_of` gives them. Shape (N, S, H).
-        offsets: What was learned of each, unit of the load. Shape (N, S, H).
+        peaks: Of each source, what was learned included, unit of the load. Shape (N, S, H).
 
     Returns:
         Unit of the load; NaN where a source has nothing to say. Shape (N, S).
     """
-    peaks = policy.peaks_of(bounds, offsets)
     judged = np.array([arrival.judged_steps for arrival in arrivals]) - 1
     seen = np.array([arrival.request.load[-1] for arrival in arrivals])
     highest: FloatArray = np.maximum(peaks[np.arange(len(arrivals)), :, judged], seen[:, np.newaxis])

@@ -153,8 +153,7 @@ class PolicyState(NamedTuple):
         return cls(floor=floor, recommendations=(Recommendation(now, floor),))
 
 
-@dataclass(frozen=True, slots=True)
-class Trajectory:
+class Trajectory(NamedTuple):
     """One forecast at the workload's level, prepared once for the many ticks that read it.
 
     Attributes:
@@ -270,7 +269,13 @@ def prepare(
         offsets: Added to the peak at each h, unit of the load. Shape (H,).
         returning: Highest load within the first h steps if load that is absent came back. Shape (H,).
     """
-    peaks = peaks_of(window_max_at(forecast, level), offsets)
+    return with_peaks(forecast, level, peaks_of(window_max_at(forecast, level), offsets), offsets, returning)
+
+
+def with_peaks(
+    forecast: Forecast, level: float, peaks: FloatArray, offsets: FloatArray, returning: FloatArray | None
+) -> Trajectory:
+    """Do as `prepare` where `peaks_of` was asked already. Peaks of shape (H,)."""
     return Trajectory(
         forecast=forecast,
         level=level,

@@ -81,7 +81,7 @@ def calibrations(draw: st.DrawFn) -> CalibrationState:
     offsets[draw(st.lists(st.integers(1, len(SOURCES) - 1)))] = np.nan  # not heard of yet
     one = np.ones(1)
     issued = Issued(T0, timedelta(seconds=60), np.ones((1, *shape)), one, one.astype(np.int64), np.ones((1, shape[0])))
-    return CalibrationState(draw(levels), offsets, draw(amounts), (Waiting(issued, 0, 1.0, PREDICTION_LENGTH),))
+    return CalibrationState(draw(levels), offsets, draw(amounts), Waiting((issued,), (0,), (1.0,)))
 
 
 @st.composite
@@ -125,7 +125,7 @@ def test_memory_comes_back_with_four_digits(memory: Memory) -> None:
         assert back.calibration.level == memory.calibration.level
         np.testing.assert_allclose(back.calibration.offsets[:, at], memory.calibration.offsets[:, at], rtol=5e-4)
         assert_close([back.calibration.scale], [memory.calibration.scale])
-        assert back.calibration.waiting == ()
+        assert back.calibration.waiting == Waiting()
         ours, theirs = back.scores, memory.scores
         np.testing.assert_allclose(ours.costs, theirs.costs, rtol=5e-4)
         np.testing.assert_allclose(ours.references, theirs.references, rtol=5e-4)

@@ -18,6 +18,7 @@ from scaler.calibration import (
     CalibrationState,
     Issued,
     Outcome,
+    Waiting,
     begin,
     censor,
     introduce,
@@ -108,7 +109,7 @@ class TestTrack:
     )
     def test_each_window_counts_as_hit_miss_or_not_at_all(self, realised: list[float], moves: list[float]) -> None:
         # The bounds lie 2 lower, so that bound + offset * scale = 10 at the start.
-        state = replace(issued(bound=8.0), offsets=rows(1.0))
+        state = issued(bound=8.0)._replace(offsets=rows(1.0))
         assert after(state, realised) - 1.0 == pytest.approx(moves)
 
     @pytest.mark.parametrize(
@@ -133,7 +134,7 @@ class TestTrack:
         ],
     )
     def test_the_offset_never_passes_the_cap(self, start: float, realised: float, end: float) -> None:
-        state = replace(issued(bound=1e3), offsets=rows(start))
+        state = issued(bound=1e3)._replace(offsets=rows(start))
         assert after(state, [realised] * 3) == pytest.approx([end] * 3)
 
     @pytest.mark.parametrize(
@@ -151,15 +152,28 @@ class TestTrack:
         self, censored_step: int, realised: list[float], moves: list[float]
     ) -> None:
         state = censor(issued(bound=8.0), T0 + censored_step * STEP)
-        state = replace(state, offsets=rows(1.0))
+        state = state._replace(offsets=rows(1.0))
         assert after(state, realised) - 1.0 == pytest.approx(moves)
 
     def test_the_first_censored_step_counts(self) -> None:
         state = censor(censor(issued(), T0 + 2 * STEP), T0 + 3 * STEP)
-        assert state.waiting[0].certain_steps == 1
+        assert after(state, [9, 9, 9]) == pytest.approx([HIT, 0, 0])
 
     def test_a_sample_inside_a_step_censors_that_step(self) -> None:
-        assert censor(issued(), T0 + 1.5 * STEP).waiting[0].certain_steps == 1
+        assert after(censor(issued(), T0 + 1.5 * STEP), [9, 9, 9]) == pytest.approx([HIT, 0, 0])
+
+    def test_what_one_sample_says_of_all_that_wait_is_said_once(self) -> None:
+        state = censor(issued(), T0 + 2 * STEP)
+        assert censor(state, T0 + 3 * STEP) is state
+        later = issued_to(state, forecast_of(origin=T0 + 2 * STEP))
+        assert censor(later, T0 + 3 * STEP).censored == (T0 + 2 * STEP, T0 + 3 * STEP)
+
+    def test_a_sample_is_remembered_while_a_forecast_from_before_it_waits(self) -> None:
+        state = censor(issued(), T0 + STEP)
+        waiting, _ = resolved(state, [9, 9], end=T0 + 2 * STEP)
+        assert waiting.censored == (T0 + STEP,)
+        done, _ = resolved(waiting, [9, 9, 9], end=T0 + 3 * STEP)
+        assert done.censored == ()
 
 
 class TestResolve:
@@ -173,7 +187,7 @@ class TestResolve:
         again, _ = resolved(first, [99.0, 99.0], end=T0 + 2 * STEP)
         assert again.offsets[MODEL] == pytest.approx([MISS, MISS, 0])
         done, _ = resolved(again, [99.0, 99.0, 99.0], end=T0 + 3 * STEP)
-        assert done.waiting == ()
+        assert done.waiting == Waiting()
         assert done.offsets[MODEL] == pytest.approx([MISS] * 3)
 
     @given(
@@ -196,7 +210,7 @@ class TestResolve:
             state, news = resolved(state, past, end=T0 + cut * STEP)
             outcomes += news
         assert state.offsets == pytest.approx(at_once.offsets)
-        assert state.waiting == ()
+        assert state.waiting == Waiting()
         assert [outcome.highest for outcome in outcomes] == [outcome.highest for outcome in told]
 
     def test_only_its_own_steps_are_held_against_it(self) -> None:
@@ -215,7 +229,7 @@ class TestResolve:
         self, history: int, end: datetime, step: timedelta
     ) -> None:
         state, outcomes = resolved(issued(), [99.0] * history, end=end, step=step)
-        assert (state.waiting, outcomes) == ((), ())
+        assert (state.waiting, outcomes) == (Waiting(), ())
         assert not state.offsets[MODEL].any()
 
     def test_several_forecasts_resolve_in_their_order(self) -> None:
@@ -238,13 +252,13 @@ class TestResolve:
         ],
     )
     def test_a_forecast_soon_after_another_teaches_less(self, minutes: int, weight: float) -> None:
-        later = issued_to(issued(), forecast_of(origin=T0 + timedelta(minutes=minutes))).waiting[-1]
-        assert later.weight == pytest.approx(weight)
+        later = issued_to(issued(), forecast_of(origin=T0 + timedelta(minutes=minutes))).waiting
+        assert later.weights[-1] == pytest.approx(weight)
 
     def test_a_late_answer_teaches_as_much_as_the_one_whose_place_it_takes(self) -> None:
         second = forecast_of(origin=T0 + STEP)
         state = issued_to(issued_to(issued(), second), second)
-        assert [one.weight for one in state.waiting] == pytest.approx([1.0, NEXT])
+        assert state.waiting.weights == pytest.approx([1.0, NEXT])
 
     @given(st.data())
     def test_many_workloads_learn_together_what_each_learns_alone(self, data: st.DataObject) -> None:
@@ -276,7 +290,7 @@ class TestResolve:
         for (known, outcomes), state, own_past in zip(learned, alone, past, strict=True):
             other, told = resolved(state, own_past, end=end)
             assert known.offsets.tolist() == other.offsets.tolist()
-            assert [w.issued.origin for w in known.waiting] == [w.issued.origin for w in other.waiting]
+            assert [w.origin for w in known.waiting.issued] == [w.origin for w in other.waiting.issued]
             assert [(o.origin, o.highest, o.peaks.tolist()) for o in outcomes] == [
                 (o.origin, o.highest, o.peaks.tolist()) for o in told
             ]
@@ -331,19 +345,20 @@ class TestIssue:
         state = censor(issued_to(begun, forecast_of(bound=NAN, others=5.0)), T0 + 3 * STEP)
         state, _ = resolved(state, [1.0, 1.0], end=T0 + STEP)
         state = issued_to(state, forecast_of(bound=10.0, others=5.0))
-        (only,) = state.waiting
-        assert (only.issued.bounds[0, MODEL].tolist(), only.certain_steps) == ([10.0] * 3, 2)
+        (only,) = state.waiting.issued
+        assert only.bounds[0, MODEL].tolist() == [10.0] * 3
+        assert after(state, [9.0, 9.0, 9.0]) == pytest.approx([0, HIT, 0])
         later, _ = resolved(state, [99.0, 99.0], end=T0 + 2 * STEP)
         assert later.offsets[MODEL] == pytest.approx([0, MISS, 0])
 
     def test_a_workload_without_load_teaches_nothing(self) -> None:
-        assert len(issued_to(issued(), forecast_of(scale=0.0)).waiting) == 1
+        assert len(issued_to(issued(), forecast_of(scale=0.0)).waiting.issued) == 1
 
 
 class TestBegin:
     def test_what_was_learned_is_taken_up_in_the_newest_load_scale(self) -> None:
-        state = begin(replace(issued(), offsets=rows(1.5)), level=0.9, length=3, scale=5.0)
-        assert (state.offsets[MODEL].tolist(), state.scale, len(state.waiting)) == ([1.5] * 3, 5.0, 1)
+        state = begin(issued()._replace(offsets=rows(1.5)), level=0.9, length=3, scale=5.0)
+        assert (state.offsets[MODEL].tolist(), state.scale, len(state.waiting.issued)) == ([1.5] * 3, 5.0, 1)
 
     def test_a_workload_without_load_keeps_its_scale(self) -> None:
         assert begin(issued(scale=2.0), level=0.9, length=3, scale=0.0).scale == 2.0
@@ -353,9 +368,9 @@ class TestBegin:
         [pytest.param(0.95, 3, id="another level"), pytest.param(0.9, 4, id="another length")],
     )
     def test_what_was_learned_on_one_thing_is_not_used_on_another(self, level: float, length: int) -> None:
-        state = begin(replace(issued(), offsets=rows(1.0)), level=level, length=length, scale=2.0)
+        state = begin(issued()._replace(offsets=rows(1.0)), level=level, length=length, scale=2.0)
         assert np.isnan(state.offsets).all()
-        assert (state.level, state.offsets.shape, state.waiting) == (level, (len(SOURCES), length), ())
+        assert (state.level, state.offsets.shape, state.waiting) == (level, (len(SOURCES), length), Waiting())
 
 
 class TestIntroduce:
@@ -369,7 +384,7 @@ class TestIntroduce:
         def unneeded() -> FloatArray:
             raise AssertionError("nobody is new")
 
-        state = replace(issued(), offsets=rows(1.0))
+        state = issued()._replace(offsets=rows(1.0))
         assert introduce(state, rows(10.0), unneeded, CONFIG) is state
 
     def test_a_source_without_a_forecast_is_not_heard_of(self) -> None:

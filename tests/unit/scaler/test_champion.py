@@ -130,10 +130,10 @@ class TestCrown:
             pytest.param(Scores(), id="nothing scored"),
             pytest.param(scores_of(days=0.9, model=5.0), id="not for a day"),
             pytest.param(
-                replace(scores_of(model=5.0), seconds=per_source(0.0, model=9e4, persistence=8e4)), id="the other not"
+                scores_of(model=5.0)._replace(seconds=per_source(0.0, model=9e4, persistence=8e4)), id="the other not"
             ),
             pytest.param(
-                replace(scores_of(model=5.0), seconds=per_source(0.0, model=8e4, persistence=9e4)), id="itself not"
+                scores_of(model=5.0)._replace(seconds=per_source(0.0, model=8e4, persistence=9e4)), id="itself not"
             ),
         ],
     )
@@ -144,7 +144,7 @@ class TestCrown:
 
     def test_a_load_that_costs_nothing_changes_nobody(self) -> None:
         free = scores_of(model=1.0)
-        _, champion = crowned(replace(free, costs=np.zeros(len(SOURCES)), references=np.zeros(len(SOURCES))))
+        _, champion = crowned(free._replace(costs=np.zeros(len(SOURCES)), references=np.zeros(len(SOURCES))))
         assert (champion.source, champion.reason) == (Source.MODEL, ChampionReason.CHEAPEST)
 
     def test_the_champion_says_for_how_long_it_was_scored(self) -> None:

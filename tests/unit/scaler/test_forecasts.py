@@ -87,8 +87,8 @@ def test_what_came_true_is_scored_by_the_pods_that_each_source_asked_for() -> No
 def test_a_source_is_judged_by_no_less_than_the_load_that_was_seen() -> None:
     known = took(Forecasts(), arrival([20.0, 60.0], model=5.0))
     assert known.calibration is not None
-    (waiting,) = known.calibration.waiting
-    assert waiting.issued.peaks[0, SOURCES.index(Source.MODEL)] == 60.0
+    (issued,) = known.calibration.waiting.issued
+    assert issued.peaks[0, SOURCES.index(Source.MODEL)] == 60.0
 
 
 def test_a_censored_window_is_not_scored() -> None:
@@ -104,7 +104,7 @@ def test_nothing_is_censored_before_the_first_forecast() -> None:
 
 def test_at_another_level_scores_begin_anew() -> None:
     known = took(Forecasts(), arrival([20.0], model=90.0))
-    known = replace(known, scores=Scores(champion=Source.PERSISTENCE, scored_at=T0))
+    known = known._replace(scores=Scores(champion=Source.PERSISTENCE, scored_at=T0))
     known = took(known, arrival([20.0], model=90.0, at=T0 + PERIOD), target=replace(TARGET, miss_budget_ratio=0.05))
     assert (known.scores.champion, known.calibration and known.calibration.level) == (Source.MODEL, 0.95)
 
@@ -115,7 +115,7 @@ def test_a_load_of_zero_teaches_nothing_and_stops_nothing() -> None:
         known = took(known, arrival([0.0], model=0.0, at=T0 + timedelta(minutes=minutes), day=0.0))
     assert serving(known) == (Source.MODEL, 0.0)
     assert known.calibration is not None
-    assert known.calibration.waiting == ()
+    assert known.calibration.waiting.issued == ()
 
 
 def test_a_rate_of_zero_keeps_what_each_source_began_with() -> None:
@@ -158,7 +158,7 @@ def test_many_workloads_are_taken_together_as_each_alone() -> None:
             assert one.calibration is not None
             assert other.calibration is not None
             np.testing.assert_array_equal(one.calibration.offsets, other.calibration.offsets)
-            assert len(one.calibration.waiting) == len(other.calibration.waiting)
+            assert len(one.calibration.waiting.issued) == len(other.calibration.waiting.issued)
     assert len({one.scores.scored_at for one in together}) > 1
     assert take([], [], targets=[], config=CONFIG, now=T0) == []
 

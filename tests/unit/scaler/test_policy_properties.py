@@ -120,7 +120,7 @@ def test_a_higher_forecast_never_means_a_lower_floor(
     o: Observation, ahead: Outlook, state: PolicyState, target: Target, more: float
 ) -> None:
     higher = ahead._replace(
-        trajectories=tuple(replace(t, peaks=tuple(p + more for p in t.peaks)) for t in ahead.trajectories)
+        trajectories=tuple(t._replace(peaks=tuple(p + more for p in t.peaks)) for t in ahead.trajectories)
     )
     assert floor_of(o, ahead, state, target) <= floor_of(o, higher, state, target)
 
