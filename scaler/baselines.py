@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from scaler.alike import answer_once
 from scaler.domain import FloatArray, ForecastRequest, Source, TargetKey
 from scaler.history import PREDICTION_LENGTH, SEASONS
 
@@ -44,9 +45,16 @@ class Baselines:
 
 
 def forecast(requests: Sequence[ForecastRequest]) -> Mapping[TargetKey, Baselines]:
-    """Forecast for all requests at once."""
+    """Forecast for all requests at once, and once for those that share a past."""
+    forecasts = answer_once(
+        (id(request.load) for request in requests), lambda rows: _forecast([requests[row] for row in rows])
+    )
+    return {request.key: own for request, own in zip(requests, forecasts, strict=True)}
+
+
+def _forecast(requests: Sequence[ForecastRequest]) -> Iterator[Baselines]:
     if not requests:
-        return {}
+        return
     length = max(len(request.load) for request in requests)
     load = np.full((len(requests), length), np.nan)
     past = np.full((len(requests), len(SEASONS), length), np.nan)
@@ -67,10 +75,8 @@ def forecast(requests: Sequence[ForecastRequest]) -> Mapping[TargetKey, Baseline
         axis=1,
     )
     highest = _running_max(paths)
-    return {
-        request.key: Baselines(highest[row], trend[row, length - len(request.load) :])
-        for row, request in enumerate(requests)
-    }
+    for row, request in enumerate(requests):
+        yield Baselines(highest[row], trend[row, length - len(request.load) :])
 
 
 def margins(request: ForecastRequest, forecast: Baselines, level: float) -> FloatArray:

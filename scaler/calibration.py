@@ -76,16 +76,12 @@ class Issued:
         bounds: Window max of each source at each workload's level, without offset; NaN where it had none.
             Shape (N, S, H).
         scales: Load scales when they were issued. Shape (N,).
-        judged_steps: Length of the window that a decision on them looks at. Shape (N,).
-        peaks: Highest load that each source, offset included, then expected within it. Shape (N, S).
     """
 
     origin: datetime
     step: timedelta
     bounds: FloatArray
     scales: FloatArray
-    judged_steps: npt.NDArray[np.int64]
-    peaks: FloatArray
 
 
 class Waiting(NamedTuple):
@@ -122,20 +118,6 @@ class CalibrationState(NamedTuple):
     waiting: Waiting = Waiting()
     censored: tuple[datetime, ...] = ()
     learned_to: datetime | None = None
-
-
-class Outcome(NamedTuple):
-    """What came of the window that a decision looked at.
-
-    Attributes:
-        origin: Of the forecasts.
-        highest: Load that came, unit of the load.
-        peaks: What each source expected at most, as in `Issued`. Shape (S,).
-    """
-
-    origin: datetime
-    highest: float
-    peaks: FloatArray
 
 
 def load_scales(loads: FloatArray) -> FloatArray:
@@ -256,7 +238,7 @@ def resolve(
     end: datetime,
     step: timedelta,
     config: CalibrationConfig,
-) -> list[tuple[CalibrationState, tuple[Outcome, ...]]]:
+) -> list[CalibrationState]:
     """Learn from every window that is over, of every forecast issued; many workloads cost little more than one.
 
     Args:
@@ -265,10 +247,6 @@ def resolve(
         end: Time of the last sample of all loads.
         step: Their spacing; forecasts of another step cannot be held against it and are forgotten.
         config: Rate and cap.
-
-    Returns:
-        Of each workload what is known now, and what came of those judged windows that are newly over and were seen
-        whole. Length N.
     """
     return answer_alike(
         ((state.offsets.shape, state.learned_to, state.waiting.issued) for state in states),
@@ -299,7 +277,7 @@ def _resolve_alike(
     end: datetime,
     step: timedelta,
     config: CalibrationConfig,
-) -> Iterator[tuple[CalibrationState, tuple[Outcome, ...]]]:
+) -> Iterator[CalibrationState]:
     """Do as `resolve` for workloads that wait for the same forecasts."""
     length, learned_to = states[0].offsets.shape[1], states[0].learned_to
     waiting = states[0].waiting.issued
@@ -309,25 +287,19 @@ def _resolve_alike(
     filled = np.where(seen, loads, -np.inf)
     news: list[_News] = []
     kept: list[int] = []
-    outcomes: list[list[Outcome]] = [[] for _ in states]
     for place, issued in enumerate(waiting):
         over = min(length, (end - issued.origin) // issued.step)
         before = max(0, (learned_to - issued.origin) // issued.step) if learned_to is not None else 0
         if over <= before and issued.step == step:
             kept.append(place)
             continue
-        first = _place_of(issued, loads.shape[1], end, step)
+        first = place_of(issued.origin, issued.step, loads.shape[1], end=end, step=step)
         if first is None:
             continue
         highest = np.maximum.accumulate(filled[:, first : first + over], axis=1)
         certain = np.logical_and.accumulate(seen[:, first : first + over], axis=1)
         certain &= np.arange(over) < certain_steps[:, place, np.newaxis]
         news.append(_News(place, slice(before, over), highest[:, before:], certain[:, before:]))
-        last = issued.judged_steps[rows[:, place]] - 1
-        for n in np.flatnonzero((before <= last) & (last < over)).tolist():
-            if certain[n, last[n]]:
-                outcome = Outcome(issued.origin, float(highest[n, last[n]]), issued.peaks[rows[n, place]])
-                outcomes[n].append(outcome)
         if over < length:
             kept.append(place)
     # Forecasts at regular times have windows of different length to tell of, and then all of them move together.
@@ -338,19 +310,27 @@ def _resolve_alike(
     newest = end if learned_to is None else max(learned_to, end)
     left = tuple([waiting[place] for place in kept])
     oldest = min([end, *[issued.origin for issued in left]])
-    for state, own, told in zip(states, offsets, outcomes, strict=True):
+    for state, own in zip(states, offsets, strict=True):
         _, own_rows, own_weights = state.waiting
         still = Waiting(left, tuple([own_rows[place] for place in kept]), tuple([own_weights[place] for place in kept]))
         censored = tuple([at for at in state.censored if at > oldest])
         # A copy, because a view would keep what was learned of all the others.
-        yield CalibrationState(state.level, own.copy(), state.scale, still, censored, newest), tuple(told)
+        yield CalibrationState(state.level, own.copy(), state.scale, still, censored, newest)
 
 
-def _place_of(issued: Issued, length: int, end: datetime, step: timedelta) -> int | None:
-    """Place of a forecast's first step in a history of that length; None where the two do not line up."""
-    behind, remainder = divmod(end - issued.origin, step)
+def place_of(origin: datetime, own_step: timedelta, length: int, *, end: datetime, step: timedelta) -> int | None:
+    """Give the place of a forecast's first step in a history; None where the two do not line up.
+
+    Args:
+        origin: Of the forecast.
+        own_step: Of the forecast.
+        length: Of the history.
+        end: Time of its last sample.
+        step: Of the history.
+    """
+    behind, remainder = divmod(end - origin, step)
     first = length - behind
-    return None if issued.step != step or remainder or first < 0 else first
+    return None if own_step != step or remainder or first < 0 else first
 
 
 def _track(

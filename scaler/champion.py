@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scaler.bounded import Bounded, check_bounds
-from scaler.calibration import SOURCES, Outcome
+from scaler.calibration import SOURCES, place_of
 from scaler.domain import Champion, ChampionReason, FloatArray, Source, Target
 from scaler.policy import PolicyConfig, pods_for
 
@@ -90,6 +90,90 @@ class Scores(NamedTuple):
     scored_at: datetime | None = None
     champion: Source = Source.MODEL
     since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """Forecasts of one origin, by the windows that decisions on them look at; made together for many workloads.
+
+    Attributes:
+        steps: Length of each workload's window. Length N.
+        peaks: Highest load that each source, offset included, expected within it. Shape (N, S).
+    """
+
+    origin: datetime
+    step: timedelta
+    steps: tuple[int, ...]
+    peaks: FloatArray
+
+
+class Pending(NamedTuple):
+    """One workload's forecasts, until the window that a decision on them looks at is over."""
+
+    judged: Judged
+    row: int
+
+    @property
+    def end(self) -> datetime:
+        """End of the window."""
+        return self.judged.origin + self.judged.steps[self.row] * self.judged.step
+
+
+class Outcome(NamedTuple):
+    """What came of the window that a decision looked at.
+
+    Attributes:
+        origin: Of the forecasts.
+        highest: Load that came, unit of the load.
+        peaks: What each source expected at most, as in `Judged`. Shape (S,).
+    """
+
+    origin: datetime
+    highest: float
+    peaks: FloatArray
+
+
+def await_outcome(pending: tuple[Pending, ...], judged: Judged, row: int) -> tuple[Pending, ...]:
+    """Remember a forecast until its window is over; a late answer takes the place of the earlier one of its origin."""
+    earlier = pending
+    if pending and (pending[-1].judged.origin, pending[-1].judged.step) == (judged.origin, judged.step):
+        earlier = pending[:-1]
+    return (*earlier, Pending(judged, row))
+
+
+def resolve(
+    pending: tuple[Pending, ...],
+    load: FloatArray,
+    *,
+    end: datetime,
+    step: timedelta,
+    censored: Sequence[datetime] = (),
+) -> tuple[tuple[Pending, ...], list[Outcome]]:
+    """See what came of those windows that are over.
+
+    Args:
+        pending: Of one workload, oldest first.
+        load: Oldest first, NaN is missing. Shape (T,).
+        end: Time of the last sample.
+        step: Their spacing; forecasts of another step cannot be held against it.
+        censored: Times of samples that were only lower bounds.
+
+    Returns:
+        What is still to come, and what came of those that were seen whole.
+    """
+    left, outcomes = [], []
+    for one in pending:
+        if one.end > end:
+            left.append(one)
+            continue
+        judged = one.judged
+        first = place_of(judged.origin, judged.step, len(load), end=end, step=step)
+        if first is None or any(judged.origin < at <= one.end for at in censored):
+            continue
+        highest = float(load[first : first + judged.steps[one.row]].max())
+        if math.isfinite(highest):  # a gap may hide anything
+            outcomes.append(Outcome(judged.origin, highest, judged.peaks[one.row]))
+    return tuple(left), outcomes
 
 
 def score(

@@ -440,13 +440,19 @@ class Controller:
             for season in history.SEASONS
         ]
         unknown = np.full(history.CONTEXT_LENGTH + history.PREDICTION_LENGTH, np.nan)
+        # Lanes of a simulation are many of one workload, and their past is one.
+        known: dict[tuple[int, ...], ForecastRequest | None] = {}
         for target in targets:
             if target.key not in loads:
                 continue
-            seasonal = np.stack([season.get(target.key, unknown) for season in seasons])
-            request = history.forecast_request(target.key, loads[target.key], seasonal, end=window.end, step=step)
+            past = [loads[target.key], *(season.get(target.key, unknown) for season in seasons)]
+            same = tuple([id(part) for part in past])
+            if same not in known:
+                seasonal = np.stack(past[1:])
+                known[same] = history.forecast_request(target.key, past[0], seasonal, end=window.end, step=step)
+            request = known[same]
             if request is not None:
-                yield request
+                yield request if request.key == target.key else replace(request, key=target.key)
 
     def _load_between(
         self, targets: Sequence[Target], window: history.Window, step: timedelta, now: datetime

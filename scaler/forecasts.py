@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from scaler import absence, baselines, calibration, champion, policy
 from scaler.absence import AbsenceConfig
-from scaler.alike import answer_alike
+from scaler.alike import answer_alike, answer_once
 from scaler.baselines import Baselines
 from scaler.calibration import SOURCES, CalibrationConfig, CalibrationState, Issued
-from scaler.champion import ChampionConfig, Scores
+from scaler.champion import ChampionConfig, Judged, Outcome, Pending, Scores
 from scaler.domain import Champion, FloatArray, Forecast, ForecastRequest, Source, Target
 from scaler.history import PREDICTION_LENGTH
 from scaler.policy import PolicyConfig, Trajectory
@@ -44,6 +44,7 @@ class Forecasts(NamedTuple):
         calibration: What they were wrong by; None before the first.
         scores: What they have cost.
         champion: Whose serves; None before the first.
+        pending: Those that are still to be scored.
         newest: The champion's newest at the workload's level.
         stand_in: The next best source's, from when the champion had none; speaks once `newest` no longer covers.
     """
@@ -51,6 +52,7 @@ class Forecasts(NamedTuple):
     calibration: CalibrationState | None = None
     scores: Scores = Scores()
     champion: Champion | None = None
+    pending: tuple[Pending, ...] = ()
     newest: Trajectory | None = None
     stand_in: Trajectory | None = None
 
@@ -120,72 +122,120 @@ def _take_alike(
     now: datetime,
 ) -> Iterator[Forecasts]:
     """Do as `take` for workloads whose pasts have the same steps."""
-    loads = np.stack([arrival.request.load for arrival in arrivals])
-    learned = _learn(known, arrivals, targets, loads, config)
-    crowned = champion.crown([scores for _, scores in learned], config.champion, now)
-    bounds = bounds_of(arrivals, [target.level for target in targets])
-    states = [
-        calibration.begin(state, level=target.level, length=PREDICTION_LENGTH, scale=scale)
-        for (state, _), target, scale in zip(learned, targets, calibration.load_scales(loads).tolist(), strict=True)
-    ]
-    available = np.isfinite(bounds[:, :, 0])  # (N, S)
-    unheard = np.isnan(np.stack([state.offsets[:, 0] for state in states]))
-    for n in np.flatnonzero((unheard & available).any(axis=1)).tolist():
-        margins = partial(_margins, arrivals[n], targets[n].level)
-        states[n] = calibration.introduce(states[n], bounds[n], margins, config.calibration)
-    scales = np.array([state.scale for state in states])
-    offsets = np.stack([state.offsets for state in states]) * scales[:, np.newaxis, np.newaxis]
-    peaks = policy.peaks_of(bounds, offsets)
     request = arrivals[0].request
-    issued = Issued(
+    scores, pending = _judge(known, arrivals, targets, config)
+    crowned = champion.crown(scores, config.champion, now)
+    # Lanes of a simulation are many of one workload: what they learn of one load at one level is the same.
+    same = (
+        (id(one.calibration), id(arrival.request.load), id(arrival.model), target.level)
+        for one, arrival, target in zip(known, arrivals, targets, strict=True)
+    )
+    told = answer_once(
+        same,
+        lambda rows: _tell(
+            [known[n].calibration for n in rows],
+            [arrivals[n] for n in rows],
+            [targets[n].level for n in rows],
+            config.calibration,
+        ),
+    )
+    judged = Judged(
         origin=request.origin,
         step=request.step,
-        bounds=bounds,
-        scales=scales,
-        judged_steps=np.array([arrival.judged_steps for arrival in arrivals]),
-        peaks=expected(arrivals, peaks),
+        steps=tuple([arrival.judged_steps for arrival in arrivals]),
+        peaks=expected(arrivals, np.stack([own.peaks for own in told])),
     )
-    remembered = calibration.issue(states, issued)
-    for n, (state, (scores, crown)) in enumerate(zip(remembered, crowned, strict=True)):
-        waiting = Forecasts(state, scores, crown, known[n].newest, known[n].stand_in)
-        told = _Told(bounds[n], peaks[n], offsets[n], available[n])
-        yield _serve(waiting, arrivals[n], targets[n].level, told, config)
+    served: dict[tuple[int, Source], Trajectory] = {}
+    for n, (arrival, own, (score, crown)) in enumerate(zip(arrivals, told, crowned, strict=True)):
+        waiting = champion.await_outcome(pending[n], judged, n) if own.has_unit else pending[n]
+        after = Forecasts(own.state, score, crown, waiting, known[n].newest, known[n].stand_in)
+        serving = _serving(score, own.available, config.champion)
+        if serving is None:
+            yield after
+            continue
+        trajectory = served.get((id(own), serving))
+        if trajectory is None:
+            trajectory = served[id(own), serving] = _trajectory(arrival, serving, targets[n].level, own, config.absence)
+        yield after._replace(newest=trajectory) if serving is score.champion else after._replace(stand_in=trajectory)
 
 
 class _Told(NamedTuple):
-    """What the sources say of one workload.
+    """What the sources say of one load at one level.
 
     Attributes:
+        state: What was learned of them.
         bounds: Window max without offset. Shape (S, H).
         peaks: With it. Shape (S, H).
         offsets: Unit of the load. Shape (S, H).
         available: Who says anything. Shape (S,).
     """
 
+    state: CalibrationState
     bounds: FloatArray
     peaks: FloatArray
     offsets: FloatArray
     available: npt.NDArray[np.bool_]
 
+    @property
+    def has_unit(self) -> bool:
+        """Whether any load was ever seen; without, there is no unit to learn in, and nothing to be right about."""
+        return self.state.scale > 0
 
-def _serve(known: Forecasts, arrival: Arrival, level: float, told: _Told, config: ForecastsConfig) -> Forecasts:
-    """Put the champion's forecast, or the next best's, in place."""
-    request, serving = arrival.request, known.scores.champion
-    if not told.available[SOURCES.index(serving)]:
-        stand_in = champion.next_best(known.scores, told.available, config.champion)
-        if stand_in is None:
-            return known
-        serving = stand_in
-    row = SOURCES.index(serving)
+
+def _tell(
+    known: Sequence[CalibrationState | None],
+    arrivals: Sequence[Arrival],
+    levels: Sequence[float],
+    config: CalibrationConfig,
+) -> Iterator[_Told]:
+    """Learn from what came true, and say what every source expects next.
+
+    Args:
+        known: Of each workload; what was learned at another level is void. Length N.
+        arrivals: Whose pasts have the same steps. Length N.
+        levels: Of each. Length N.
+        config: How is learned.
+    """
+    request = arrivals[0].request
+    loads = np.stack([arrival.request.load for arrival in arrivals])
+    learned = dict[int, CalibrationState]()
+    states = {n: state for n, state in enumerate(known) if state is not None and state.level == levels[n]}
+    if states:
+        resolved = calibration.resolve(
+            list(states.values()), loads[list(states)], end=request.origin, step=request.step, config=config
+        )
+        learned = dict(zip(states, resolved, strict=True))
+    begun = [
+        calibration.begin(learned.get(n), level=level, length=PREDICTION_LENGTH, scale=scale)
+        for n, (level, scale) in enumerate(zip(levels, calibration.load_scales(loads).tolist(), strict=True))
+    ]
+    bounds = bounds_of(arrivals, levels)
+    available = np.isfinite(bounds[:, :, 0])  # (N, S)
+    unheard = np.isnan(np.stack([state.offsets[:, 0] for state in begun]))
+    for n in np.flatnonzero((unheard & available).any(axis=1)).tolist():
+        begun[n] = calibration.introduce(begun[n], bounds[n], partial(_margins, arrivals[n], levels[n]), config)
+    scales = np.array([state.scale for state in begun])
+    offsets = np.stack([state.offsets for state in begun]) * scales[:, np.newaxis, np.newaxis]
+    remembered = calibration.issue(begun, Issued(request.origin, request.step, bounds, scales))
+    for row in zip(remembered, bounds, policy.peaks_of(bounds, offsets), offsets, available, strict=True):
+        yield _Told(*row)
+
+
+def _serving(scores: Scores, available: npt.NDArray[np.bool_], config: ChampionConfig) -> Source | None:
+    """Say whose forecast is put in place: the champion's, or the next best's; None where nobody has one."""
+    if available[SOURCES.index(scores.champion)]:
+        return scores.champion
+    return champion.next_best(scores, available, config)
+
+
+def _trajectory(arrival: Arrival, serving: Source, level: float, told: _Told, config: AbsenceConfig) -> Trajectory:
+    request, row = arrival.request, SOURCES.index(serving)
     forecast = arrival.model if serving is Source.MODEL else None
     if forecast is None:
         values = told.bounds[row][:, np.newaxis]  # (H, 1)
         forecast = Forecast(request.origin, request.step, (level,), values, values, serving)
-    returning = absence.returning(request, config.absence)
-    trajectory = policy.with_peaks(forecast, level, told.peaks[row], told.offsets[row], returning)
-    if serving is known.scores.champion:
-        return known._replace(newest=trajectory)
-    return known._replace(stand_in=trajectory)
+    returning = absence.returning(request, config)
+    return policy.with_peaks(forecast, level, told.peaks[row], told.offsets[row], returning)
 
 
 def expected(arrivals: Sequence[Arrival], peaks: FloatArray) -> FloatArray:
@@ -204,48 +254,33 @@ def expected(arrivals: Sequence[Arrival], peaks: FloatArray) -> FloatArray:
     return highest
 
 
-def _learn(
-    known: Sequence[Forecasts],
-    arrivals: Sequence[Arrival],
-    targets: Sequence[Target],
-    loads: FloatArray,
-    config: ForecastsConfig,
-) -> list[tuple[CalibrationState | None, Scores]]:
-    """Hold earlier forecasts against the past that came with a request; what was learned at another level is void.
+def _judge(
+    known: Sequence[Forecasts], arrivals: Sequence[Arrival], targets: Sequence[Target], config: ForecastsConfig
+) -> tuple[list[Scores], list[tuple[Pending, ...]]]:
+    """Score what came of the windows that decisions looked at; scores of another level are void.
 
-    Args:
-        known: Of each workload. Length N.
-        arrivals: Whose pasts have the same steps. Length N.
-        targets: The workloads' settings. Length N.
-        loads: The pasts. Shape (N, T).
-        config: How is learned.
+    Returns:
+        Of each workload its scores, and the windows that are not over yet. Length N each.
     """
-    learned: list[tuple[CalibrationState | None, Scores]] = []
-    rows, states = [], []
-    for n, (one, target) in enumerate(zip(known, targets, strict=True)):
-        if one.calibration is None:
-            learned.append((None, one.scores))
-        elif one.calibration.level != target.level:
-            learned.append((None, Scores()))
-        else:
-            learned.append((one.calibration, one.scores))
-            rows.append(n)
-            states.append(one.calibration)
-    request = arrivals[0].request
-    resolved = calibration.resolve(
-        states, loads[rows], end=request.origin, step=request.step, config=config.calibration
+    scores: list[Scores] = []
+    pending: list[tuple[Pending, ...]] = []
+    outcomes: list[list[Outcome]] = []
+    for one, arrival, target in zip(known, arrivals, targets, strict=True):
+        state, request = one.calibration, arrival.request
+        own_scores, left, came = one.scores, one.pending, list[Outcome]()
+        if state is not None and state.level != target.level:
+            own_scores, left = Scores(), ()
+        elif state is not None:
+            left, came = champion.resolve(
+                left, request.load, end=request.origin, step=request.step, censored=state.censored
+            )
+        scores.append(own_scores)
+        pending.append(left)
+        outcomes.append(came)
+    scored = champion.score(
+        scores, outcomes, targets=targets, config=config.champion, policy=config.policy, period=config.period
     )
-    scores = champion.score(
-        [known[n].scores for n in rows],
-        [outcomes for _, outcomes in resolved],
-        targets=[targets[n] for n in rows],
-        config=config.champion,
-        policy=config.policy,
-        period=config.period,
-    )
-    for n, (state, _), score in zip(rows, resolved, scores, strict=True):
-        learned[n] = state, score
-    return learned
+    return scored, pending
 
 
 def bounds_of(arrivals: Sequence[Arrival], levels: Sequence[float]) -> FloatArray:

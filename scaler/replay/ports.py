@@ -67,7 +67,8 @@ class SimulatedTargets:
     ) -> Mapping[TargetKey, FloatArray]:
         """Look back; what is not known yet at `now` is NaN."""
         lanes = self._simulated.lanes
-        columns = lanes.metrics.between(start=start, end=end, step=step, now=now).T  # (D, steps)
+        # One array for each load, not for each lane: who has the same one need not be forecast for twice.
+        columns = list(lanes.metrics.between(start=start, end=end, step=step, now=now).T)
         return {target.key: columns[lanes.lanes[lane].load] for target, lane in self._known(targets)}
 
     def apply(self, target: Target, floor: int, now: datetime) -> None:

@@ -79,8 +79,7 @@ def calibrations(draw: st.DrawFn) -> CalibrationState:
     shape = (len(SOURCES), PREDICTION_LENGTH)
     offsets = draw(arrays(np.float64, shape, elements=st.floats(-20, 20)))
     offsets[draw(st.lists(st.integers(1, len(SOURCES) - 1)))] = np.nan  # not heard of yet
-    one = np.ones(1)
-    issued = Issued(T0, timedelta(seconds=60), np.ones((1, *shape)), one, one.astype(np.int64), np.ones((1, shape[0])))
+    issued = Issued(T0, timedelta(seconds=60), np.ones((1, *shape)), np.ones(1))
     return CalibrationState(draw(levels), offsets, draw(amounts), Waiting((issued,), (0,), (1.0,)))
 
 

@@ -17,7 +17,6 @@ from scaler.calibration import (
     CalibrationConfig,
     CalibrationState,
     Issued,
-    Outcome,
     Waiting,
     begin,
     censor,
@@ -50,11 +49,10 @@ def forecast_of(
     others: npt.ArrayLike = NAN,
     scale: float = 2.0,
     origin: datetime = T0,
-    judged: int = 2,
 ) -> Issued:
     """For one workload."""
     bounds = rows(bound, others, length=length)[np.newaxis]
-    return Issued(origin, STEP, bounds, np.array([scale]), np.array([judged]), peaks=bounds[:, :, judged - 1])
+    return Issued(origin, STEP, bounds, np.array([scale]))
 
 
 def issued_to(state: CalibrationState, issued: Issued) -> CalibrationState:
@@ -75,7 +73,7 @@ def resolved(
     end: datetime,
     step: timedelta = STEP,
     config: CalibrationConfig = CONFIG,
-) -> tuple[CalibrationState, tuple[Outcome, ...]]:
+) -> CalibrationState:
     """What one workload learns."""
     loads = np.array([load], dtype=np.float64)
     (learned,) = resolve([state], loads, end=end, step=step, config=config)
@@ -84,7 +82,7 @@ def resolved(
 
 def after(state: CalibrationState, realised: list[float], end_step: int = 3) -> FloatArray:
     """The model's offsets once `realised`, which ends at T0 + end_step, is known."""
-    learned, _ = resolved(state, realised, end=T0 + end_step * STEP)
+    learned = resolved(state, realised, end=T0 + end_step * STEP)
     offsets: FloatArray = learned.offsets[MODEL]
     return offsets
 
@@ -170,23 +168,23 @@ class TestTrack:
 
     def test_a_sample_is_remembered_while_a_forecast_from_before_it_waits(self) -> None:
         state = censor(issued(), T0 + STEP)
-        waiting, _ = resolved(state, [9, 9], end=T0 + 2 * STEP)
+        waiting = resolved(state, [9, 9], end=T0 + 2 * STEP)
         assert waiting.censored == (T0 + STEP,)
-        done, _ = resolved(waiting, [9, 9, 9], end=T0 + 3 * STEP)
+        done = resolved(waiting, [9, 9, 9], end=T0 + 3 * STEP)
         assert done.censored == ()
 
 
 class TestResolve:
     def test_each_window_teaches_once_and_as_soon_as_it_is_over(self) -> None:
         state = issued()
-        unchanged, _ = resolved(state, [99.0, 99.0], end=T0)
+        unchanged = resolved(state, [99.0, 99.0], end=T0)
         assert unchanged.waiting == state.waiting
         assert not unchanged.offsets[MODEL].any()
-        first, _ = resolved(unchanged, [99.0, 99.0], end=T0 + 2 * STEP)
+        first = resolved(unchanged, [99.0, 99.0], end=T0 + 2 * STEP)
         assert first.offsets[MODEL] == pytest.approx([MISS, MISS, 0])
-        again, _ = resolved(first, [99.0, 99.0], end=T0 + 2 * STEP)
+        again = resolved(first, [99.0, 99.0], end=T0 + 2 * STEP)
         assert again.offsets[MODEL] == pytest.approx([MISS, MISS, 0])
-        done, _ = resolved(again, [99.0, 99.0, 99.0], end=T0 + 3 * STEP)
+        done = resolved(again, [99.0, 99.0, 99.0], end=T0 + 3 * STEP)
         assert done.waiting == Waiting()
         assert done.offsets[MODEL] == pytest.approx([MISS] * 3)
 
@@ -194,24 +192,20 @@ class TestResolve:
         realised=st.lists(st.floats(0, 30) | st.just(NAN), min_size=6, max_size=6),
         cuts=st.lists(st.integers(0, 6), max_size=4),
         censored=st.none() | st.integers(1, 6),
-        judged=st.integers(1, 6),
     )
     def test_learning_early_comes_to_what_learning_at_the_end_comes_to(
-        self, realised: list[float], cuts: list[int], censored: int | None, judged: int
+        self, realised: list[float], cuts: list[int], censored: int | None
     ) -> None:
         begun = CalibrationState(0.9, rows(0.0, 0.0, length=6), 2.0)
-        state = issued_to(begun, forecast_of(6, others=5.0, judged=judged))
+        state = issued_to(begun, forecast_of(6, others=5.0))
         if censored is not None:
             state = censor(state, T0 + censored * STEP)
-        at_once, told = resolved(state, realised, end=T0 + 6 * STEP)
-        outcomes: list[Outcome] = []
+        at_once = resolved(state, realised, end=T0 + 6 * STEP)
         for cut in (*sorted(cuts), 6):
             past = [1.0, *realised[:cut]]
-            state, news = resolved(state, past, end=T0 + cut * STEP)
-            outcomes += news
+            state = resolved(state, past, end=T0 + cut * STEP)
         assert state.offsets == pytest.approx(at_once.offsets)
         assert state.waiting == Waiting()
-        assert [outcome.highest for outcome in outcomes] == [outcome.highest for outcome in told]
 
     def test_only_its_own_steps_are_held_against_it(self) -> None:
         # From the origin at T0, which is no step of it, to step 4, which comes after it.
@@ -228,8 +222,8 @@ class TestResolve:
     def test_a_forecast_that_cannot_be_compared_is_forgotten(
         self, history: int, end: datetime, step: timedelta
     ) -> None:
-        state, outcomes = resolved(issued(), [99.0] * history, end=end, step=step)
-        assert (state.waiting, outcomes) == (Waiting(), ())
+        state = resolved(issued(), [99.0] * history, end=end, step=step)
+        assert state.waiting == Waiting()
         assert not state.offsets[MODEL].any()
 
     def test_several_forecasts_resolve_in_their_order(self) -> None:
@@ -271,14 +265,11 @@ class TestResolve:
             there = [n for n in range(count) if data.draw(st.integers(0, 4))] or [0]
             own = [
                 forecast_of(6, bound=data.draw(st.floats(1, 20)), others=5.0, scale=data.draw(st.floats(1, 3)),
-                            origin=T0 + origin * STEP, judged=data.draw(st.integers(1, 6)))
+                            origin=T0 + origin * STEP)
                 for _ in there
             ]  # fmt: skip
-            batch = Issued(
-                own[0].origin, STEP,
-                *(np.concatenate([getattr(one, name) for one in own])
-                  for name in ("bounds", "scales", "judged_steps", "peaks")),
-            )  # fmt: skip
+            bounds, scales = (np.concatenate([getattr(one, name) for one in own]) for name in ("bounds", "scales"))
+            batch = Issued(own[0].origin, STEP, bounds, scales)
             for n, one, state in zip(there, own, issue([together[n] for n in there], batch), strict=True):
                 together[n], alone[n] = state, issued_to(alone[n], one)
         censored, at = data.draw(st.integers(0, count - 1)), T0 + data.draw(st.integers(1, 6)) * STEP
@@ -287,68 +278,41 @@ class TestResolve:
         past = [data.draw(loads) for _ in range(count)]
         end = T0 + data.draw(st.integers(2, 8)) * STEP
         learned = resolve(together, np.array(past), end=end, step=STEP, config=CONFIG)
-        for (known, outcomes), state, own_past in zip(learned, alone, past, strict=True):
-            other, told = resolved(state, own_past, end=end)
+        for known, state, own_past in zip(learned, alone, past, strict=True):
+            other = resolved(state, own_past, end=end)
             assert known.offsets.tolist() == other.offsets.tolist()
             assert [w.origin for w in known.waiting.issued] == [w.origin for w in other.waiting.issued]
-            assert [(o.origin, o.highest, o.peaks.tolist()) for o in outcomes] == [
-                (o.origin, o.highest, o.peaks.tolist()) for o in told
-            ]
 
     def test_an_older_past_teaches_nothing_again(self) -> None:
-        first, _ = resolved(issued(), [99.0, 99.0], end=T0 + 2 * STEP)
-        older, _ = resolved(first, [99.0], end=T0 + STEP)
-        again, _ = resolved(older, [99.0, 99.0], end=T0 + 2 * STEP)
+        first = resolved(issued(), [99.0, 99.0], end=T0 + 2 * STEP)
+        older = resolved(first, [99.0], end=T0 + STEP)
+        again = resolved(older, [99.0, 99.0], end=T0 + 2 * STEP)
         assert again.offsets[MODEL] == pytest.approx([MISS, MISS, 0])
 
     def test_a_source_without_a_forecast_learns_nothing(self) -> None:
         state = CalibrationState(0.9, rows(0.0, 3.0), 2.0)
         state = issued_to(state, forecast_of())
-        learned, _ = resolved(state, [1.0, 1.0, 1.0], end=T0 + 3 * STEP)
+        learned = resolved(state, [1.0, 1.0, 1.0], end=T0 + 3 * STEP)
         assert learned.offsets[MODEL] == pytest.approx([HIT] * 3)
         assert learned.offsets[PERSISTENCE].tolist() == [3.0, 3.0, 3.0]
 
     def test_each_source_learns_from_its_own_bounds(self) -> None:
         state = issued_to(CalibrationState(0.9, rows(0.0, 0.0), 2.0), forecast_of(bound=10.0, others=5.0))
-        learned, _ = resolved(state, [7.0, 7.0, 7.0], end=T0 + 3 * STEP)
+        learned = resolved(state, [7.0, 7.0, 7.0], end=T0 + 3 * STEP)
         assert learned.offsets[MODEL] == pytest.approx([HIT] * 3)
         assert learned.offsets[PERSISTENCE] == pytest.approx([MISS] * 3)
-
-
-class TestOutcomes:
-    @pytest.mark.parametrize(
-        ("realised", "end_step", "highest"),
-        [
-            pytest.param([7.0, 8.0], 2, [8.0], id="over just now"),
-            pytest.param([7.0, 8.0, 99.0], 3, [8.0], id="what came later is left out"),
-            pytest.param([7.0], 1, [], id="not over yet"),
-            pytest.param([NAN, 8.0], 2, [], id="a gap may hide anything"),
-            pytest.param([8.0, NAN, 8.0], 3, [], id="a gap at its end"),
-            pytest.param([8.0, 7.0, NAN], 3, [8.0], id="a gap after it"),
-        ],
-    )
-    def test_a_judged_window_is_told_once_it_was_seen_whole(
-        self, realised: list[float], end_step: int, highest: list[float]
-    ) -> None:
-        _, outcomes = resolved(issued(), [1.0, *realised], end=T0 + end_step * STEP)
-        assert [outcome.highest for outcome in outcomes] == highest
-        assert all(outcome.origin == T0 and outcome.peaks[MODEL] == 10.0 for outcome in outcomes)
-
-    def test_a_censored_window_is_not_told(self) -> None:
-        state = censor(issued(), T0 + 2 * STEP)
-        assert resolved(state, [7.0, 8.0], end=T0 + 2 * STEP)[1] == ()
 
 
 class TestIssue:
     def test_a_late_answer_takes_the_place_of_the_earlier_ones_of_its_origin(self) -> None:
         begun = CalibrationState(0.9, rows(0.0, 0.0), 2.0)
         state = censor(issued_to(begun, forecast_of(bound=NAN, others=5.0)), T0 + 3 * STEP)
-        state, _ = resolved(state, [1.0, 1.0], end=T0 + STEP)
+        state = resolved(state, [1.0, 1.0], end=T0 + STEP)
         state = issued_to(state, forecast_of(bound=10.0, others=5.0))
         (only,) = state.waiting.issued
         assert only.bounds[0, MODEL].tolist() == [10.0] * 3
         assert after(state, [9.0, 9.0, 9.0]) == pytest.approx([0, HIT, 0])
-        later, _ = resolved(state, [99.0, 99.0], end=T0 + 2 * STEP)
+        later = resolved(state, [99.0, 99.0], end=T0 + 2 * STEP)
         assert later.offsets[MODEL] == pytest.approx([0, MISS, 0])
 
     def test_a_workload_without_load_teaches_nothing(self) -> None:
@@ -420,13 +384,13 @@ def test_the_stated_share_of_misses_is_kept_in_the_long_run() -> None:
     # A noise whose .9 quantile lies 1.28 above the bound; the error is at most 1.5 / (rate * samples) = 0.005.
     random = np.random.default_rng(7)
     load = np.maximum(random.normal(5.0, 1.0, 3_000), 0.0)
-    state = issued_to(CalibrationState(0.9, rows(0.0, length=1), 1.0), forecast_of(1, bound=5.0, scale=1.0, judged=1))
+    state = issued_to(CalibrationState(0.9, rows(0.0, length=1), 1.0), forecast_of(1, bound=5.0, scale=1.0))
     misses = 0
     config = replace(CONFIG, calibration_rate=0.1)
     for n in range(1, len(load)):
-        state, _ = resolved(state, load[n - 1 : n], end=T0 + n * STEP, config=config)
+        state = resolved(state, load[n - 1 : n], end=T0 + n * STEP, config=config)
         misses += bool(load[n] > 5.0 + state.offsets[MODEL, 0])
-        state = issued_to(state, forecast_of(1, bound=5.0, scale=1.0, origin=T0 + n * STEP, judged=1))
+        state = issued_to(state, forecast_of(1, bound=5.0, scale=1.0, origin=T0 + n * STEP))
     assert misses / len(load) == pytest.approx(0.1, abs=0.01)
 
 

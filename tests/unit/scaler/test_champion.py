@@ -10,8 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.calibration import SOURCES, Outcome
-from scaler.champion import ChampionConfig, Scores, crown, next_best, score
+from scaler.calibration import SOURCES
+from scaler.champion import (
+    ChampionConfig,
+    Judged,
+    Outcome,
+    Pending,
+    Scores,
+    await_outcome,
+    crown,
+    next_best,
+    resolve,
+    score,
+)
 from scaler.domain import Champion, ChampionReason, Source, Target, TargetKey
 from scaler.policy import PolicyConfig
 
@@ -53,6 +64,74 @@ def scores_of(*, days: float = 2.0, **ratios: float) -> Scores:
 
 def ratios_of(scores: Scores) -> dict[str, float]:
     return crowned(scores)[1].cost_ratios
+
+
+STEP = timedelta(minutes=1)
+
+
+def pending(*, steps: int = 2, origin: datetime = T0) -> tuple[Pending, ...]:
+    """A forecast of 10 by the model, held against the load of its first steps."""
+    judged = Judged(origin, STEP, (9, steps), np.stack([per_source(99.0), per_source(model=10.0)]))
+    return (Pending(judged, 1),)
+
+
+class TestResolve:
+    @pytest.mark.parametrize(
+        ("realised", "end_step", "highest"),
+        [
+            pytest.param([7.0, 8.0], 2, [8.0], id="over just now"),
+            pytest.param([7.0, 8.0, 99.0], 3, [8.0], id="what came later is left out"),
+            pytest.param([7.0], 1, [], id="not over yet"),
+            pytest.param([NAN, 8.0], 2, [], id="a gap may hide anything"),
+            pytest.param([8.0, NAN, 8.0], 3, [], id="a gap at its end"),
+            pytest.param([8.0, 7.0, NAN], 3, [8.0], id="a gap after it"),
+        ],
+    )
+    def test_a_judged_window_is_told_once_it_was_seen_whole(
+        self, realised: list[float], end_step: int, highest: list[float]
+    ) -> None:
+        left, outcomes = resolve(pending(), np.array([1.0, *realised]), end=T0 + end_step * STEP, step=STEP)
+        assert [outcome.highest for outcome in outcomes] == highest
+        assert all(outcome.origin == T0 and outcome.peaks[0] == 10.0 for outcome in outcomes)
+        assert len(left) == (end_step < 2)
+
+    @pytest.mark.parametrize(
+        ("censored", "told"),
+        [
+            pytest.param(0 * STEP, 1, id="at the origin: context, not outcome"),
+            pytest.param(0.5 * STEP, 0, id="inside the first step"),
+            pytest.param(2 * STEP, 0, id="at its end"),
+            pytest.param(2.5 * STEP, 1, id="after it"),
+        ],
+    )
+    def test_a_window_of_which_a_sample_was_only_a_lower_bound_is_not_told(
+        self, censored: timedelta, told: int
+    ) -> None:
+        left, outcomes = resolve(
+            pending(), np.array([7.0, 8.0]), end=T0 + 2 * STEP, step=STEP, censored=(T0 + censored,)
+        )
+        assert (len(left), len(outcomes)) == (0, told)
+
+    @pytest.mark.parametrize(
+        ("history", "end", "step"),
+        [
+            pytest.param(1, T0 + 3 * STEP, STEP, id="the history does not reach back to it"),
+            pytest.param(9, T0 + 3.5 * STEP, STEP, id="the history lies between its steps"),
+            pytest.param(9, T0 + 3 * STEP, 3 * STEP, id="the step has changed"),
+        ],
+    )
+    def test_a_window_that_cannot_be_compared_is_forgotten(self, history: int, end: datetime, step: timedelta) -> None:
+        assert resolve(pending(), np.full(history, 9.0), end=end, step=step) == ((), [])
+
+    def test_a_late_answer_takes_the_place_of_the_earlier_one_of_its_origin(self) -> None:
+        first, (late,) = pending(), pending(steps=3)
+        assert await_outcome(first, late.judged, late.row) == (late,)
+
+    def test_windows_are_told_in_the_order_of_their_origins(self) -> None:
+        (later,) = pending(origin=T0 + STEP)
+        both = await_outcome(pending(steps=3), later.judged, later.row)
+        left, outcomes = resolve(both, np.array([1.0, 2.0, 3.0]), end=T0 + 3 * STEP, step=STEP)
+        assert (left, [(told.origin, told.highest) for told in outcomes]) == ((), [(T0, 3.0), (T0 + STEP, 3.0)])
 
 
 class TestScore:

@@ -86,9 +86,8 @@ def test_what_came_true_is_scored_by_the_pods_that_each_source_asked_for() -> No
 
 def test_a_source_is_judged_by_no_less_than_the_load_that_was_seen() -> None:
     known = took(Forecasts(), arrival([20.0, 60.0], model=5.0))
-    assert known.calibration is not None
-    (issued,) = known.calibration.waiting.issued
-    assert issued.peaks[0, SOURCES.index(Source.MODEL)] == 60.0
+    (pending,) = known.pending
+    assert pending.judged.peaks[0, SOURCES.index(Source.MODEL)] == 60.0
 
 
 def test_a_censored_window_is_not_scored() -> None:
@@ -161,6 +160,27 @@ def test_many_workloads_are_taken_together_as_each_alone() -> None:
             assert len(one.calibration.waiting.issued) == len(other.calibration.waiting.issued)
     assert len({one.scores.scored_at for one in together}) > 1
     assert take([], [], targets=[], config=CONFIG, now=T0) == []
+
+
+def test_workloads_of_one_load_learn_once_and_are_judged_apart() -> None:
+    """Three lanes of one load, the last at another level, the second with pods that take longer to start."""
+    targets = [TARGET, TARGET, replace(TARGET, miss_budget_ratio=0.01)]
+    together = [Forecasts() for _ in targets]
+    alone = list(together)
+    for minutes in range(0, 60, 5):
+        at = T0 + timedelta(minutes=minutes)
+        one = arrival([20.0, 30.0 + minutes % 25], model=25.0 + minutes % 10, at=at, day=20.0)
+        news = [one, replace(one, judged_steps=JUDGED + 4), one]
+        alone = [took(known, own, target=target) for known, own, target in zip(alone, news, targets, strict=True)]
+        together = take(together, news, targets=targets, config=CONFIG, now=at)
+        for lane, other in zip(together, alone, strict=True):
+            assert [t.peaks for t in lane.trajectories] == [t.peaks for t in other.trajectories]
+            assert (lane.scores.costs.tolist(), lane.champion) == (other.scores.costs.tolist(), other.champion)
+    first, slow, other_level = together
+    assert first.calibration is slow.calibration
+    assert first.newest is slow.newest
+    assert first.scores.costs.tolist() != slow.scores.costs.tolist()
+    assert first.calibration is not other_level.calibration
 
 
 def test_pods_are_held_for_load_that_is_absent() -> None:
