@@ -5,22 +5,20 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Annotated, Protocol
 
-import numpy as np
-
-from scaler import baselines, forecasts, history, lead_time, policy
+from scaler import baselines, forecasts, history, lead_time, pasts, policy
 from scaler.absence import AbsenceConfig
 from scaler.bounded import Bounded, check_bounds
 from scaler.calibration import CalibrationConfig, CalibrationState
 from scaler.champion import ChampionConfig, Scores
 from scaler.domain import (
     Decision,
-    FloatArray,
     Forecast,
     ForecastFailure,
     ForecastRequest,
@@ -34,6 +32,7 @@ from scaler.domain import (
 from scaler.forecast_cycle import ForecastCycle, ForecastCycleConfig
 from scaler.forecasts import Arrival, Forecasts, ForecastsConfig
 from scaler.lead_time import LeadTimeConfig, LeadTimeState
+from scaler.pasts import PastSource
 from scaler.policy import Outlook, PolicyConfig, PolicyState, Trajectory
 
 logger = logging.getLogger(__name__)
@@ -50,24 +49,11 @@ class TargetSource(Protocol):
         """
 
 
-class MetricsSource(Protocol):
+class MetricsSource(PastSource, Protocol):
     """Where load and pods are seen."""
 
     def observe(self, targets: Sequence[Target], now: datetime) -> Mapping[TargetKey, Observation]:
         """See every target once; a target without an entry could not be seen.
-
-        Raises:
-            MetricsUnavailable: Nothing could be seen at all.
-        """
-
-    def load_between(
-        self, targets: Sequence[Target], *, start: datetime, end: datetime, step: timedelta, now: datetime
-    ) -> Mapping[TargetKey, FloatArray]:
-        """Load at start + step, start + 2 * step, ..., end; each the mean over the step that ends there.
-
-        Returns:
-            Per target an array of shape ((end - start) / step,), NaN where missing, and never anything that was not
-            yet known at `now`.
 
         Raises:
             MetricsUnavailable: Nothing could be seen at all.
@@ -429,39 +415,8 @@ class Controller:
 
     def _requests(self, plan: Mapping[timedelta, Sequence[Target]], now: datetime) -> list[ForecastRequest]:
         """Load every workload's past, step by step; runs beside the tick, and touches nothing that a tick changes."""
-        return [request for step, targets in plan.items() for request in self._load(targets, step, now)]
-
-    def _load(self, targets: Sequence[Target], step: timedelta, now: datetime) -> Iterable[ForecastRequest]:
-        """Fetch the context and its seasons in three calls for all targets of one step."""
-        window = history.context_window(now, step)
-        loads = self._load_between(targets, window, step, now)
-        seasons = [
-            self._load_between(targets, history.seasonal_window(window, season, step), step, now)
-            for season in history.SEASONS
-        ]
-        unknown = np.full(history.CONTEXT_LENGTH + history.PREDICTION_LENGTH, np.nan)
-        # Lanes of a simulation are many of one workload, and their past is one.
-        known: dict[tuple[int, ...], ForecastRequest | None] = {}
-        for target in targets:
-            if target.key not in loads:
-                continue
-            past = [loads[target.key], *(season.get(target.key, unknown) for season in seasons)]
-            same = tuple([id(part) for part in past])
-            if same not in known:
-                seasonal = np.stack(past[1:])
-                known[same] = history.forecast_request(target.key, past[0], seasonal, end=window.end, step=step)
-            request = known[same]
-            if request is not None:
-                yield request if request.key == target.key else replace(request, key=target.key)
-
-    def _load_between(
-        self, targets: Sequence[Target], window: history.Window, step: timedelta, now: datetime
-    ) -> Mapping[TargetKey, FloatArray]:
-        try:
-            return self.metrics.load_between(targets, start=window.start, end=window.end, step=step, now=now)
-        except MetricsUnavailable as error:
-            logger.warning("history_unavailable", extra={"error": str(error)})
-            return {}
+        asked = (pasts.requests(self.metrics, targets, step, now) for step, targets in plan.items())
+        return list(chain.from_iterable(asked))
 
     def _take_forecasts(self, now: datetime, period: timedelta) -> None:
         """Take what came of the call under way, and forecast without the model beside it.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, TypeAlias
@@ -14,6 +15,8 @@ import numpy.typing as npt
 from scaler.controller import Forecaster
 from scaler.domain import Forecast, ForecastRequest, ForecastUnavailable, Source, TargetKey
 from scaler.replay.model_server import ModelServerFailed
+
+logger = logging.getLogger(__name__)
 
 MAX_FAILED_RATIO: Final = 0.001  # a hiccup is what a cluster has too
 
@@ -83,9 +86,9 @@ class SharedForecaster:
         for request in requests:
             same = (self.load_of(request.key), request.origin, request.step)
             asked[request.key] = leader.setdefault(same, request).key
-        meant = [replace(first, origin=first.origin + self._ahead(first.key)) for first in leader.values()]
+        meant = [self._meant(first) for first in leader.values()]
         digests = {request.key: _digest(request) for request in meant}
-        self._ask([request for request in meant if digests[request.key] not in self.answers], digests)
+        self._ask({digests[request.key]: request for request in meant})
         simulated = {
             key: answer.forecast(ahead=self._ahead(key))
             for key, digest in digests.items()
@@ -93,12 +96,32 @@ class SharedForecaster:
         }
         return {key: simulated[first] for key, first in asked.items() if first in simulated}
 
-    def _ask(self, batch: Sequence[ForecastRequest], digests: Mapping[TargetKey, bytes]) -> None:
-        if not batch:
+    def ask_ahead(self, requests: Iterable[ForecastRequest]) -> None:
+        """Ask for what will be asked for later, many in one call; where that fails, it is asked for in its turn."""
+        meant = (self._meant(request) for request in requests)
+        try:
+            self._ask({_digest(request): request for request in meant})
+        except ForecastUnavailable as error:
+            logger.debug("not_asked_ahead", extra={"error": str(error)})
+
+    def knows(self, request: ForecastRequest) -> bool:
+        """Say whether this was answered before."""
+        return _digest(self._meant(request)) in self.answers
+
+    def _meant(self, request: ForecastRequest) -> ForecastRequest:
+        """Put a request on the true time of its load."""
+        return replace(request, origin=request.origin + self._ahead(request.key))
+
+    def _ask(self, requests: Mapping[bytes, ForecastRequest]) -> None:
+        unknown = [(digest, request) for digest, request in requests.items() if digest not in self.answers]
+        if not unknown:
             return
+        # A key for each, as one load may be asked for at many times.
+        keys = {TargetKey("", "", str(number)): digest for number, (digest, _) in enumerate(unknown)}
+        batch = [replace(request, key=key) for key, (_, request) in zip(keys, unknown, strict=True)]
         even = [*batch, replace(batch[-1], key=TargetKey("", "", "even"))] if len(batch) % 2 else batch
         answered = self.forecaster.forecast(even)
-        self.answers.update((digests[key], KeptForecast.of(said)) for key, said in answered.items() if key in digests)
+        self.answers.update((keys[key], KeptForecast.of(said)) for key, said in answered.items() if key in keys)
 
     def wake(self) -> timedelta:
         """Find it awake: how long an answer takes is simulated, and asking costs as much as a forecast."""
@@ -121,7 +144,8 @@ class CountedForecaster:
     """The `Forecaster` port over another one; counts what fails."""
 
     forecaster: Forecaster
-    calls: int = 0
+    asked: int = 0
+    failed: int = 0
     failures: list[ForecastUnavailable] = field(default_factory=list)
 
     def forecast(self, requests: Sequence[ForecastRequest]) -> Mapping[TargetKey, Forecast]:
@@ -130,10 +154,11 @@ class CountedForecaster:
         Raises:
             ForecastUnavailable: As the forecaster behind.
         """
-        self.calls += 1
+        self.asked += len(requests)
         try:
             return self.forecaster.forecast(requests)
         except ForecastUnavailable as error:
+            self.failed += len(requests)
             self.failures.append(error)
             raise
 
@@ -145,8 +170,8 @@ class CountedForecaster:
         """Refuse what a forecaster that was hardly there has led to: it would be said of AI-HPA without a model.
 
         Raises:
-            ModelServerFailed: More than `MAX_FAILED_RATIO` of the calls failed.
+            ModelServerFailed: More than `MAX_FAILED_RATIO` of the requests failed.
         """
-        if len(self.failures) > MAX_FAILED_RATIO * self.calls:
-            share = f"{len(self.failures)} of {self.calls} calls of the forecaster failed"
+        if self.failed > MAX_FAILED_RATIO * self.asked:
+            share = f"{self.failed} of {self.asked} requests to the forecaster failed"
             raise ModelServerFailed(f"{share}: {self.failures[-1]}")

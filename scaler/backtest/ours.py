@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from scaler import pasts
 from scaler.backtest.forecaster import Answers, SharedForecaster
 from scaler.controller import Controller, ControllerConfig, Forecaster, Memory, MetricsSource
-from scaler.domain import Decision, Mode, Target, TargetKey
+from scaler.domain import Decision, ForecastRequest, Mode, Target, TargetKey
+from scaler.history import STEPS
+from scaler.pasts import PastSource
 from scaler.replay.demand import TICK
 from scaler.replay.lanes import Lanes
 from scaler.replay.play import Each, nothing
@@ -17,6 +20,8 @@ from scaler.replay.ports import FlooredLanes, SimulatedTargets
 from scaler.replay.simulated_time import SimulatedExecutor
 
 SHADOW_DAY: Final = timedelta(days=1)
+
+ASKED_AHEAD: Final = 32  # a call costs as much as ten forecasts of one load, whatever is in it
 
 _ANY: Final = TargetKey("backtest", "", "")  # in place of a lane's own, to compare all else
 
@@ -60,6 +65,7 @@ class Floors:
         latency: From asking for a forecast to having it, in simulated time.
         answers: As `SharedForecaster` takes it.
         see: Gives the metrics as the controller sees them.
+        asked_ahead: Forecasts of each load that are asked for in one call; 0 asks for each in its turn.
     """
 
     simulated: FlooredLanes
@@ -70,6 +76,7 @@ class Floors:
     latency: timedelta
     answers: Answers
     see: See = clearly
+    asked_ahead: int = ASKED_AHEAD
     _memories: _Memories = field(default_factory=_Memories)
 
     def learn(self, start: datetime, end: datetime) -> None:
@@ -103,20 +110,25 @@ class Floors:
         simulated = SimulatedTargets(
             self.simulated, {lane: replace(target, mode=mode) for lane, target in self.targets.items()}
         )
+        forecaster = SharedForecaster(self.forecaster, self._load_of(), self.ahead, self.answers)
+        period = self.config.forecast_cycle.forecast_period
+        asking = _AskingAhead(forecaster, simulated, self._one_of_each_load(), period, self.asked_ahead, start)
         controller = Controller(
             targets=simulated,
             metrics=self.see(simulated),
-            forecaster=SharedForecaster(self.forecaster, self._load_of(), self.ahead, self.answers),
+            forecaster=forecaster,
             scale_target=simulated,
             recorder=_Unrecorded(),
             executor=executor,
             config=_regular(self.config),
             memory=self._memories,
         )
-        return (
-            lambda tick: executor.advance(clock.time_of(tick)),
-            lambda tick: _tick(controller, clock.time_of(tick)),
-        )
+
+        def before(tick: int) -> None:
+            asking.reach(clock.time_of(tick))
+            executor.advance(clock.time_of(tick))
+
+        return before, lambda tick: _tick(controller, clock.time_of(tick))
 
     def _teachers(self) -> dict[int, int]:
         """Give for each lane the first one with the same load, level, capacity and bounds."""
@@ -126,9 +138,49 @@ class Floors:
             for lane, target in self.targets.items()
         }
 
+    def _one_of_each_load(self) -> list[Target]:
+        lanes = self.simulated.lanes.lanes
+        return list({lanes[lane].load: target for lane, target in self.targets.items()}.values())
+
     def _load_of(self) -> Callable[[TargetKey], int]:
         lanes = self.simulated.lanes.lanes
         return {target.key: lanes[lane].load for lane, target in self.targets.items()}.__getitem__
+
+
+@dataclass(slots=True)
+class _AskingAhead:
+    """Asks for what a controller will ask for in its next periods.
+
+    In a simulation all loads are known beforehand. Each request holds only what is known when its turn comes; what a
+    controller asks for at other times or with another past is asked for then.
+
+    Attributes:
+        targets: One of each load.
+        period: From one forecast to the next.
+        count: Of periods that one call is for.
+        until: Up to here it has been asked.
+    """
+
+    forecaster: SharedForecaster
+    pasts: PastSource
+    targets: Sequence[Target]
+    period: timedelta
+    count: int
+    until: datetime
+
+    def reach(self, now: datetime) -> None:
+        """Be ahead of a time."""
+        if not self.count or now < self.until:
+            return
+        self.until = now + self.count * self.period
+        if all(self.forecaster.knows(request) for request in self._requests(self.until - self.period)):
+            return  # another policy has asked
+        times = (now + n * self.period for n in range(self.count))
+        self.forecaster.ask_ahead(request for time in times for request in self._requests(time))
+
+    def _requests(self, now: datetime) -> Iterator[ForecastRequest]:
+        step = STEPS[0]  # that of all but the longest lead times
+        return pasts.requests(self.pasts, self.targets, step, now)
 
 
 def _regular(config: ControllerConfig) -> ControllerConfig:

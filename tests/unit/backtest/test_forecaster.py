@@ -60,10 +60,15 @@ def shared(behind: Asked, answers: Answers | None = None) -> SharedForecaster:
     return SharedForecaster(behind, load_of, AHEAD, {} if answers is None else answers)
 
 
+def loads(behind: Asked) -> list[list[float]]:
+    """Each batch by the loads in it."""
+    return [[float(asked.load[0]) for asked in batch] for batch in behind.batches]
+
+
 def test_lanes_of_one_load_ask_once_and_each_is_answered() -> None:
     behind = Asked()
     found = shared(behind).forecast([request(lane) for lane in (0, 1, 3, 4, 6)])
-    assert [asked.key for asked in behind.batches[0]] == [key(0), key(1)]
+    assert loads(behind) == [[0.0, 1.0]]
     assert {asked: forecast.quantiles[0, 0] for asked, forecast in found.items()} == {
         key(0): 0.0,
         key(1): 1.0,
@@ -84,7 +89,9 @@ def test_lanes_of_one_load_ask_once_and_each_is_answered() -> None:
 def test_what_differs_in_load_origin_or_step_is_asked_apart(other: ForecastRequest) -> None:
     behind = Asked()
     found = shared(behind).forecast([request(0), other])
-    assert [asked.key for asked in behind.batches[0]] == [key(0), other.key]
+    assert [(asked.load[0], asked.origin - AHEAD[int(asked.load[0])], asked.step) for asked in behind.batches[0]] == [
+        (one.load[0], one.origin, one.step) for one in (request(0), other)
+    ]
     assert (found[other.key].origin, found[other.key].step) == (other.origin, other.step)
 
 
@@ -113,11 +120,36 @@ def test_what_was_answered_is_not_asked_again_by_another_policy() -> None:
     behind, answers = Asked(), dict[bytes, KeptForecast]()
     first = shared(behind, answers).forecast([request(0), request(1)])
     again = shared(behind, answers).forecast([request(3), request(1), request(2)])
-    assert [[asked.key for asked in batch] for batch in behind.batches] == [
-        [key(0), key(1)], [key(2), TargetKey("", "", "even")],
-    ]  # fmt: skip
+    assert loads(behind) == [[0.0, 1.0], [2.0, 2.0]]
     assert again[key(3)].quantiles.tolist() == first[key(0)].quantiles.tolist()
     assert [again[key(lane)].quantiles[0, 0] for lane in (3, 1, 2)] == [0.0, 1.0, 2.0]
+
+
+def test_what_is_asked_ahead_is_one_call_and_is_not_asked_again_in_its_turn() -> None:
+    behind = Asked()
+    forecaster, times = shared(behind), range(4)
+    forecaster.ask_ahead(request(lane, minute=minute) for minute in times for lane in (0, 1))
+    told = [forecaster.forecast([request(lane, minute=minute) for lane in (0, 4)]) for minute in times]
+    assert loads(behind) == [[0.0, 1.0] * 4]
+    for minute, found in zip(times, told, strict=True):
+        alone = shared(Asked()).forecast([request(lane, minute=minute) for lane in (0, 4)])
+        assert {asked: (one.origin, one.quantiles.tolist()) for asked, one in found.items()} == {
+            asked: (one.origin, one.quantiles.tolist()) for asked, one in alone.items()
+        }
+
+
+def test_what_could_not_be_asked_ahead_is_asked_in_its_turn() -> None:
+    class Late(Asked):
+        def forecast(self, requests: Sequence[ForecastRequest]) -> Mapping[TargetKey, Forecast]:
+            if len(requests) > 2:
+                raise ForecastUnavailable(ForecastFailure.TIMEOUT, "too much")
+            return super().forecast(requests)
+
+    forecaster = shared(Late())
+    forecaster.ask_ahead(request(0, minute=minute) for minute in range(4))
+    assert not forecaster.knows(request(0))
+    assert list(forecaster.forecast([request(0)])) == [key(0)]
+    assert forecaster.knows(request(0))
 
 
 @pytest.mark.parametrize(
@@ -204,8 +236,8 @@ def test_failures_are_counted_and_too_many_are_refused(failures: int, calls: int
     counted = CountedForecaster(Failing(failures))
     for call in range(calls):
         with pytest.raises(ForecastUnavailable) if call < failures else nullcontext():
-            counted.forecast([])
-    assert (counted.calls, len(counted.failures)) == (calls, failures)
+            counted.forecast([request(0), request(1)])
+    assert (counted.asked, counted.failed, len(counted.failures)) == (2 * calls, 2 * failures, failures)
     assert counted.wake() == timedelta(seconds=7)
-    with pytest.raises(ModelServerFailed, match="2 of 1000 calls") if refused else nullcontext():
+    with pytest.raises(ModelServerFailed, match="4 of 2000 requests") if refused else nullcontext():
         counted.check()

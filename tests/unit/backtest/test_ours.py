@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
@@ -45,10 +46,13 @@ def over(
     latency: timedelta = timedelta(seconds=3),
     config: ControllerConfig = CONFIG,
     ahead: timedelta = timedelta(0),
+    asked_ahead: int = 0,
 ) -> Over:
     simulated = lanes([load.tolist()], [lane(0, 60.0) for _ in levels])
     hpas, forecaster = under_hpa(simulated), HourBefore()
-    floors = Floors(hpas, targets_of(simulated, levels), forecaster, [ahead], config, latency, {})
+    floors = Floors(
+        hpas, targets_of(simulated, levels), forecaster, [ahead], config, latency, {}, asked_ahead=asked_ahead
+    )
     return Over(floors, hpas, forecaster)
 
 
@@ -145,6 +149,19 @@ def test_learning_asks_once_in_each_period_and_hears_each_answer_in_time(latency
     # the newest is known to the memory: asked for in the last period, from what was visible a minute later
     newest = at(3 * HOUR_TICKS) - period - MINUTE
     assert memory.trajectory.forecast.origin == newest
+
+
+@pytest.mark.parametrize("count", [1, 7, 60])
+def test_asking_ahead_changes_nothing_but_the_number_of_calls(count: int) -> None:
+    load, window = hourly_jump(6), range(4 * HOUR_TICKS, 5 * HOUR_TICKS)
+    told = []
+    for ahead in (0, count):
+        ai_hpa = over(load, asked_ahead=ahead)
+        ai_hpa.floors.learn(at(2 * HOUR_TICKS), at(window.start))
+        told.append((ai_hpa.lead(Mode.ON, window), len(ai_hpa.forecaster.asked)))
+    (in_turn, calls), (ahead_of_it, fewer) = told
+    assert in_turn == ahead_of_it
+    assert (calls, fewer) == (120 + 60, math.ceil(120 / count) + math.ceil(60 / count))
 
 
 def test_learning_ends_with_the_last_answer_that_can_be_heard() -> None:
