@@ -310,6 +310,7 @@ class TestIssue:
         state = resolved(state, [1.0, 1.0], end=T0 + STEP)
         state = issued_to(state, forecast_of(bound=10.0, others=5.0))
         (only,) = state.waiting.issued
+        assert (len(state.waiting.rows), len(state.waiting.weights)) == (1, 1)
         assert only.bounds[0, MODEL].tolist() == [10.0] * 3
         assert after(state, [9.0, 9.0, 9.0]) == pytest.approx([0, HIT, 0])
         later = resolved(state, [99.0, 99.0], end=T0 + 2 * STEP)

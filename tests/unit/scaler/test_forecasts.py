@@ -114,7 +114,7 @@ def test_a_load_of_zero_teaches_nothing_and_stops_nothing() -> None:
         known = took(known, arrival([0.0], model=0.0, at=T0 + timedelta(minutes=minutes), day=0.0))
     assert serving(known) == (Source.MODEL, 0.0)
     assert known.calibration is not None
-    assert known.calibration.waiting.issued == ()
+    assert (known.calibration.waiting.issued, known.pending) == ((), ())
 
 
 def test_a_rate_of_zero_keeps_what_each_source_began_with() -> None:
@@ -163,24 +163,29 @@ def test_many_workloads_are_taken_together_as_each_alone() -> None:
 
 
 def test_workloads_of_one_load_learn_once_and_are_judged_apart() -> None:
-    """Three lanes of one load, the last at another level, the second with pods that take longer to start."""
-    targets = [TARGET, TARGET, replace(TARGET, miss_budget_ratio=0.01)]
+    """Lanes of one load: slow pods, another level, another champion, no model, and a late beginning."""
+    targets = [TARGET, TARGET, replace(TARGET, miss_budget_ratio=0.01), TARGET, TARGET, TARGET]
     together = [Forecasts() for _ in targets]
+    together[3] = Forecasts(scores=Scores(champion=Source.PERSISTENCE))
     alone = list(together)
     for minutes in range(0, 60, 5):
         at = T0 + timedelta(minutes=minutes)
         one = arrival([20.0, 30.0 + minutes % 25], model=25.0 + minutes % 10, at=at, day=20.0)
-        news = [one, replace(one, judged_steps=JUDGED + 4), one]
+        news = [one, replace(one, judged_steps=JUDGED + 4), one, one, replace(one, model=None), one]
+        if minutes == 30:
+            together[5] = alone[5] = Forecasts()
         alone = [took(known, own, target=target) for known, own, target in zip(alone, news, targets, strict=True)]
         together = take(together, news, targets=targets, config=CONFIG, now=at)
         for lane, other in zip(together, alone, strict=True):
             assert [t.peaks for t in lane.trajectories] == [t.peaks for t in other.trajectories]
             assert (lane.scores.costs.tolist(), lane.champion) == (other.scores.costs.tolist(), other.champion)
-    first, slow, other_level = together
-    assert first.calibration is slow.calibration
-    assert first.newest is slow.newest
+    first, slow, other_level, crowned, without_model, late = together
+    assert first.calibration is slow.calibration is crowned.calibration
+    assert first.newest is slow.newest is not crowned.newest
     assert first.scores.costs.tolist() != slow.scores.costs.tolist()
     assert first.calibration is not other_level.calibration
+    assert first.calibration is not without_model.calibration
+    assert first.calibration is not late.calibration
 
 
 def test_pods_are_held_for_load_that_is_absent() -> None:
