@@ -186,7 +186,8 @@ def _ours(setup: Setup, settings: BacktestSettings, forecaster: Forecaster) -> O
     if setup.broken is not None and setup.scenario.fault is Fault.FORECASTER:
         begin = setup.case.checked  # forecasters are asked by true time
         down = Span(begin + setup.broken.start, begin + setup.broken.end)
-        return replace(ours, forecaster=ForecasterDown(forecaster, down, delay + setup.case.step / 2))
+        # Asked ahead, it would answer before it is down.
+        return replace(ours, forecaster=ForecasterDown(forecaster, down, delay + setup.case.step / 2), asked_ahead=0)
     return ours
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from scaler.backtest.case import LEARNED
 from scaler.backtest.forecaster import Answers
-from scaler.backtest.ours import SHADOW_DAY, Floors, See, clearly, targets_of
+from scaler.backtest.ours import ASKED_AHEAD, SHADOW_DAY, Floors, See, clearly, targets_of
 from scaler.backtest.stage import LanePlan, Outcome, Stage
 from scaler.controller import ControllerConfig, Forecaster
 from scaler.domain import FloatArray, Mode
@@ -75,12 +75,15 @@ class Ours:
     Attributes:
         answers: Of the forecaster, to whichever policy and part asked first.
         see: Gives the metrics as the controller sees them, on the clock of the stage.
+        asked_ahead: Forecasts of each load that are asked for in one call; 0 asks for each in its turn, which a
+            forecaster needs that is not the same all along.
     """
 
     forecaster: Forecaster
     config: ControllerConfig
     see: See = clearly
     answers: Answers = field(default_factory=dict)
+    asked_ahead: int = ASKED_AHEAD
 
 
 def over_hpa(stage: Stage, settings: Sequence[Sequence[Setting]], window: range, ours: Ours | None) -> list[Outcome]:
@@ -212,8 +215,17 @@ def oracle(stage: Stage, window: range) -> list[Outcome]:
 
 def _floors(stage: Stage, plan: LanePlan[Setting], scaled: HpaLanes | KpaLanes, ours: Ours) -> Floors:
     targets = targets_of(plan.lanes, [setting.level for setting in plan.of])
-    latency = stage.settings.forecast_latency
-    return Floors(scaled, targets, ours.forecaster, stage.ahead, ours.config, latency, ours.answers, ours.see)
+    return Floors(
+        simulated=scaled,
+        targets=targets,
+        forecaster=ours.forecaster,
+        ahead=stage.ahead,
+        config=ours.config,
+        latency=stage.settings.forecast_latency,
+        answers=ours.answers,
+        see=ours.see,
+        asked_ahead=ours.asked_ahead,
+    )
 
 
 def _phpa(

@@ -7,7 +7,7 @@ import pytest
 
 from scaler.backtest import simulate
 from scaler.backtest.case import BacktestSettings, Case
-from scaler.backtest.simulate import HoltWintersSetting, LinearSetting, Setting
+from scaler.backtest.simulate import HoltWintersSetting, LinearSetting, Ours, Setting
 from scaler.backtest.stage import Outcome, Stage, stage_of
 from scaler.domain import FloatArray
 from scaler.forecast_cycle import ForecastCycleConfig
@@ -116,11 +116,16 @@ def test_a_floor_has_learned_alone_what_it_has_beside_others_over_the_same_load(
             assert alone.scores == expected.scores
 
 
+def in_turn(forecaster: HourBefore) -> Ours:
+    """AI-HPA that asks for each forecast when a controller does."""
+    return replace(ours(forecaster), asked_ahead=0)
+
+
 def test_ai_hpa_has_learned_before_it_leads_and_meets_what_the_autoscaler_misses() -> None:
     jumpy = stage(case(hourly_jump(6), decided=4 * HOUR, checked=5 * HOUR))
     for run in (simulate.over_hpa, simulate.over_kpa):
         forecaster = HourBefore()
-        alone, floored = run(jumpy, [[Setting(0.9), Setting(0.9, 0.95)]], jumpy.checking, ours(forecaster))
+        alone, floored = run(jumpy, [[Setting(0.9), Setting(0.9, 0.95)]], jumpy.checking, in_turn(forecaster))
         assert alone.scores.under_time > 0.01
         assert floored.scores.under_time < alone.scores.under_time / 5
         assert floored.scores.pod_hours > alone.scores.pod_hours
@@ -155,7 +160,7 @@ def test_ai_hpa_learns_from_up_to_a_week_and_watches_every_tick_of_the_last_day(
     load[:30] = np.nan
     long = stage(case(load, decided=26.5 * HOUR, checked=26.5 * HOUR))
     forecaster = HourBefore()
-    simulate.over_hpa(long, [[Setting(0.7, 0.95)]], long.checking, ours(forecaster))
+    simulate.over_hpa(long, [[Setting(0.7, 0.95)]], long.checking, in_turn(forecaster))
     begin = long.cases[0].start + 0.5 * HOUR
     asked = [batch[0].origin for batch in forecaster.asked]
     assert begin < asked[0] < begin + 0.5 * HOUR  # as soon as there is a past long enough to ask about
