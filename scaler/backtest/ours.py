@@ -21,7 +21,7 @@ from scaler.replay.simulated_time import SimulatedExecutor
 
 SHADOW_DAY: Final = timedelta(days=1)
 
-ASKED_AHEAD: Final = 32  # a call costs as much as ten forecasts of one load, whatever is in it
+ASKED_AHEAD: Final = 32  # most of what a call of a few rows costs is the call; this was two fifths of a small backtest
 
 _ANY: Final = TargetKey("backtest", "", "")  # in place of a lane's own, to compare all else
 
