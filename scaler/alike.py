@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -18,16 +18,10 @@ def answer_once(keys: Iterable[Hashable], answer: Callable[[Sequence[int]], Iter
     Returns:
         Of each place.
     """
-    numbers: dict[Hashable, int] = {}
-    firsts: list[int] = []
-    number_of: list[int] = []
-    for place, key in enumerate(keys):
-        number = numbers.setdefault(key, len(numbers))
-        if number == len(firsts):
-            firsts.append(place)
-        number_of.append(number)
-    answers = list(answer(firsts))
-    return [answers[number] for number in number_of]
+    groups = _groups(keys)
+    answers = answer([places[0] for places in groups])
+    found = {place: one for places, one in zip(groups, answers, strict=True) for place in places}
+    return [found[place] for place in range(len(found))]
 
 
 def answer_alike(keys: Iterable[Hashable], answer: Callable[[Sequence[int]], Iterable[T]]) -> list[T]:
@@ -40,10 +34,15 @@ def answer_alike(keys: Iterable[Hashable], answer: Callable[[Sequence[int]], Ite
     Returns:
         Of each place.
     """
-    alike: dict[Hashable, list[int]] = {}
-    for place, key in enumerate(keys):
-        alike.setdefault(key, []).append(place)
     found: dict[int, T] = {}
-    for places in alike.values():
+    for places in _groups(keys):
         found.update(zip(places, answer(places), strict=True))
     return [found[place] for place in range(len(found))]
+
+
+def _groups(keys: Iterable[Hashable]) -> Collection[list[int]]:
+    """Give the places of each key, in the order in which the keys come first."""
+    groups: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(keys):
+        groups.setdefault(key, []).append(place)
+    return groups.values()

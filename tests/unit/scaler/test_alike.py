@@ -41,5 +41,5 @@ def test_places_with_the_same_key_get_the_one_answer_of_the_first(keys: list[int
 
 
 def test_an_answer_too_few_for_distinct_places_is_refused() -> None:
-    with pytest.raises(IndexError):
+    with pytest.raises(ValueError, match="shorter"):
         answer_once("aab", lambda places: places[:1])
