@@ -148,22 +148,27 @@ def begin(state: CalibrationState | None, *, level: float, length: int, scale: f
 
 
 def introduce(
-    state: CalibrationState, bounds: FloatArray, margins: Callable[[], FloatArray], config: CalibrationConfig
-) -> CalibrationState:
+    states: Sequence[CalibrationState],
+    bounds: FloatArray,
+    margins: Callable[[int], FloatArray],
+    config: CalibrationConfig,
+) -> list[CalibrationState]:
     """Give every source that is heard of for the first time an offset to begin with.
 
     Args:
-        state: As `begin` gave it.
+        states: As `begin` gave them. Length N.
         bounds: As in `Issued`.
-        margins: Gives these offsets, unit of the load, shape (S, H); called only where somebody is new.
+        margins: Gives these offsets of one workload, unit of the load, shape (S, H); called only where somebody is new.
         config: The cap.
     """
-    new = np.isnan(state.offsets[:, 0]) & np.isfinite(bounds[:, 0])
-    if not new.any():
-        return state
+    introduced = list(states)
+    new = np.isnan(np.stack([state.offsets[:, 0] for state in states])) & np.isfinite(bounds[:, :, 0])  # (N, S)
     cap = config.calibration_cap
-    units = np.clip(margins() / state.scale, -cap, cap) if state.scale > 0 else np.zeros_like(bounds)
-    return state._replace(offsets=np.where(new[:, np.newaxis], units, state.offsets))
+    for n in np.flatnonzero(new.any(axis=1)).tolist():
+        state = states[n]
+        units = np.clip(margins(n) / state.scale, -cap, cap) if state.scale > 0 else np.zeros_like(bounds[n])
+        introduced[n] = state._replace(offsets=np.where(new[n][:, np.newaxis], units, state.offsets))
+    return introduced
 
 
 def issue(states: Sequence[CalibrationState], issued: Issued) -> list[CalibrationState]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -211,9 +210,7 @@ def _tell(
     ]
     bounds = bounds_of(arrivals, levels)
     available = np.isfinite(bounds[:, :, 0])  # (N, S)
-    unheard = np.isnan(np.stack([state.offsets[:, 0] for state in begun]))
-    for n in np.flatnonzero((unheard & available).any(axis=1)).tolist():
-        begun[n] = calibration.introduce(begun[n], bounds[n], partial(_margins, arrivals[n], levels[n]), config)
+    begun = calibration.introduce(begun, bounds, lambda n: _margins(arrivals[n], levels[n]), config)
     scales = np.array([state.scale for state in begun])
     offsets = np.stack([state.offsets for state in begun]) * scales[:, np.newaxis, np.newaxis]
     remembered = calibration.issue(begun, Issued(request.origin, request.step, bounds, scales))
@@ -235,7 +232,7 @@ def _trajectory(arrival: Arrival, serving: Source, level: float, told: _Told, co
         values = told.bounds[row][:, np.newaxis]  # (H, 1)
         forecast = Forecast(request.origin, request.step, (level,), values, values, serving)
     returning = absence.returning(request, config)
-    return policy.with_peaks(forecast, level, told.peaks[row], told.offsets[row], returning)
+    return policy.prepare(forecast, level, peaks=told.peaks[row], offsets=told.offsets[row], returning=returning)
 
 
 def expected(arrivals: Sequence[Arrival], peaks: FloatArray) -> FloatArray:

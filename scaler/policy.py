@@ -259,28 +259,22 @@ def peaks_of(bounds: FloatArray, offsets: FloatArray) -> FloatArray:
 
 
 def prepare(
-    forecast: Forecast, level: float, offsets: FloatArray, *, returning: FloatArray | None = None
+    forecast: Forecast, level: float, *, peaks: FloatArray, offsets: FloatArray, returning: FloatArray | None = None
 ) -> Trajectory:
     """Put a forecast and what was learned about it into the form that `decide` reads.
 
     Args:
         forecast: As it arrived.
-        level: Quantile level of the peak.
-        offsets: Added to the peak at each h, unit of the load. Shape (H,).
+        level: Quantile level of the peaks.
+        peaks: Highest load within the first h steps at the level, as `peaks_of` gives it. Shape (H,).
+        offsets: What was added for that at each h, unit of the load. Shape (H,).
         returning: Highest load within the first h steps if load that is absent came back. Shape (H,).
     """
-    return with_peaks(forecast, level, peaks_of(window_max_at(forecast, level), offsets), offsets, returning)
-
-
-def with_peaks(
-    forecast: Forecast, level: float, peaks: FloatArray, offsets: FloatArray, returning: FloatArray | None
-) -> Trajectory:
-    """Do as `prepare` where `peaks_of` was asked already. Peaks of shape (H,)."""
     return Trajectory(
         forecast=forecast,
         level=level,
         peaks=tuple((peaks if returning is None else np.maximum(peaks, returning)).tolist()),
-        offsets=tuple(np.asarray(offsets).tolist()),
+        offsets=tuple(offsets.tolist()),
         returning=() if returning is None else tuple(returning.tolist()),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -78,6 +79,14 @@ def resolved(
     loads = np.array([load], dtype=np.float64)
     (learned,) = resolve([state], loads, end=end, step=step, config=config)
     return learned
+
+
+def introduced(
+    state: CalibrationState, bounds: FloatArray, margins: Callable[[], FloatArray], config: CalibrationConfig
+) -> CalibrationState:
+    """One workload, with what its new sources begin with."""
+    (known,) = introduce([state], bounds[np.newaxis], lambda _: margins(), config)
+    return known
 
 
 def after(state: CalibrationState, realised: list[float], end_step: int = 3) -> FloatArray:
@@ -341,7 +350,7 @@ class TestBegin:
 class TestIntroduce:
     def test_a_new_source_begins_with_the_margins_of_the_context(self) -> None:
         state = begin(None, level=0.9, length=3, scale=2.0)
-        state = introduce(state, rows(10.0, 5.0), lambda: rows(0.0, [1.0, 2.0, 4.0]), CONFIG)
+        state = introduced(state, rows(10.0, 5.0), lambda: rows(0.0, [1.0, 2.0, 4.0]), CONFIG)
         assert state.offsets[MODEL].tolist() == [0.0, 0.0, 0.0]
         assert state.offsets[PERSISTENCE].tolist() == [0.5, 1.0, 2.0]
 
@@ -350,19 +359,19 @@ class TestIntroduce:
             raise AssertionError("nobody is new")
 
         state = issued()._replace(offsets=rows(1.0))
-        assert introduce(state, rows(10.0), unneeded, CONFIG) is state
+        assert introduced(state, rows(10.0), unneeded, CONFIG) is state
 
     def test_a_source_without_a_forecast_is_not_heard_of(self) -> None:
-        state = introduce(begin(None, level=0.9, length=3, scale=2.0), rows(10.0), lambda: rows(0.0, 1.0), CONFIG)
+        state = introduced(begin(None, level=0.9, length=3, scale=2.0), rows(10.0), lambda: rows(0.0, 1.0), CONFIG)
         assert np.isnan(state.offsets[PERSISTENCE]).all()
 
     def test_no_margin_passes_the_cap(self) -> None:
         state = begin(None, level=0.9, length=3, scale=2.0)
-        state = introduce(state, rows(10.0, 5.0), lambda: rows(0.0, 1e6), CONFIG)
+        state = introduced(state, rows(10.0, 5.0), lambda: rows(0.0, 1e6), CONFIG)
         assert state.offsets[PERSISTENCE].tolist() == [CONFIG.calibration_cap] * 3
 
     def test_without_load_there_is_no_unit_to_begin_in(self) -> None:
-        state = introduce(begin(None, level=0.9, length=3, scale=0.0), rows(0.0, 0.0), lambda: rows(0.0, 0.0), CONFIG)
+        state = introduced(begin(None, level=0.9, length=3, scale=0.0), rows(0.0, 0.0), lambda: rows(0.0, 0.0), CONFIG)
         assert not state.offsets.any()
 
 

@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scaler.domain import Action, Forecast, ForecastFailure, Mode, Observation, Reason, Source, Target, TargetKey
+from scaler.domain import (
+    Action,
+    FloatArray,
+    Forecast,
+    ForecastFailure,
+    Mode,
+    Observation,
+    Reason,
+    Source,
+    Target,
+    TargetKey,
+)
 from scaler.policy import (
     Outlook,
     PolicyConfig,
@@ -24,6 +35,7 @@ from scaler.policy import (
     limit_rate,
     most_replicas,
     not_applied,
+    peaks_of,
     prepare,
     replicas_for,
     stabilize,
@@ -47,18 +59,24 @@ def observed(load: float | None, *, floor: int | None = 5, current: int = 5, cen
     return Observation(T0, load, ready_replicas=current, current_replicas=current, floor=floor, censored=censored)
 
 
+def prepared(forecast: Forecast, offsets: FloatArray, returning: FloatArray | None = None) -> Trajectory:
+    """At the level 0.99."""
+    peaks = peaks_of(window_max_at(forecast, 0.99), offsets)
+    return prepare(forecast, 0.99, peaks=peaks, offsets=offsets, returning=returning)
+
+
 def trajectory(
     *peaks: float, origin: datetime = T0, step: timedelta = MINUTE, source: Source = Source.MODEL, offset: float = 0.0
 ) -> Trajectory:
     values = np.repeat(np.array(peaks)[:, None], len(LEVELS), axis=1)
     forecast = Forecast(origin, step, LEVELS, values, values, source)
-    return prepare(forecast, 0.99, np.full(len(peaks), offset))
+    return prepared(forecast, np.full(len(peaks), offset))
 
 
 def held(*returning: float, peak: float) -> Trajectory:
     values = np.full((len(returning), len(LEVELS)), peak)
     forecast = Forecast(T0, MINUTE, LEVELS, values, values, Source.MODEL)
-    return prepare(forecast, 0.99, np.zeros(len(returning)), returning=np.array(returning))
+    return prepared(forecast, np.zeros(len(returning)), returning=np.array(returning))
 
 
 def outlook(*trajectories: Trajectory, lead: float = 60) -> Outlook:
@@ -160,8 +178,8 @@ class TestRecommend:
     def test_the_offset_raises_the_peak_and_never_makes_it_fall_along_the_window(self) -> None:
         values = np.repeat(np.array([[10.0], [11.0], [12.0]]), len(LEVELS), axis=1)
         forecast = Forecast(T0, MINUTE, LEVELS, values, values, Source.MODEL)
-        assert prepare(forecast, 0.99, np.array([5.0, 0.0, 4.0])).peaks == (15.0, 15.0, 16.0)
-        assert prepare(forecast, 0.99, np.array([-20.0, -20.0, -10.0])).peaks == (0.0, 0.0, 2.0)
+        assert prepared(forecast, np.array([5.0, 0.0, 4.0])).peaks == (15.0, 15.0, 16.0)
+        assert prepared(forecast, np.array([-20.0, -20.0, -10.0])).peaks == (0.0, 0.0, 2.0)
 
     def test_the_newest_sample_raises_the_forecast_peak_and_never_lowers_it(self) -> None:
         def peak(load: float) -> float | None:

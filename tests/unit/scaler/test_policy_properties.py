@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaler.domain import Forecast, Mode, Observation, Source, Target, TargetKey
-from scaler.policy import Outlook, PolicyConfig, PolicyState, decide, prepare, usable_load
+from scaler.policy import Outlook, PolicyConfig, PolicyState, decide, peaks_of, prepare, usable_load, window_max_at
 
 T0 = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 LEVELS = (0.5, 0.9, 0.99)
@@ -63,7 +63,9 @@ def outlooks(draw: st.DrawFn) -> Outlook:
     )
     origin = T0 + timedelta(seconds=draw(st.integers(-2400, 120)))
     forecast = Forecast(origin, timedelta(seconds=60), LEVELS, values, values, Source.MODEL)
-    return Outlook(lead, (prepare(forecast, draw(st.floats(0.5, 0.999)), np.full(len(values), draw(loads))),))
+    level, offsets = draw(st.floats(0.5, 0.999)), np.full(len(values), draw(loads))
+    peaks = peaks_of(window_max_at(forecast, level), offsets)
+    return Outlook(lead, (prepare(forecast, level, peaks=peaks, offsets=offsets),))
 
 
 @st.composite
