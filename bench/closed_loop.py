@@ -4,9 +4,9 @@ Run: python -m bench.closed_loop --csv FILES [--seeds 5] [--start-seconds 5 30 9
      python -m bench.closed_loop --from FOLDERS --json docs/closed-loop.json [--keep]
      python -m bench.closed_loop --json docs/closed-loop.json [--check]
 
-Each start-up time is one backtest, as `ai-hpa backtest` runs it; its JSON goes to FOLDER, and a run that was cut off
-goes on where it was. The second form puts them together, without the sweeps, and writes docs/benchmark.md and its
-picture, which needs Chromium; with --keep, a part of the runs is renewed. The third writes or checks the page alone.
+Each start-up time has its JSON in FOLDER, as `ai-hpa backtest` writes it; a run that was cut off goes on where it was.
+The second form puts them together, without the sweeps, and writes docs/benchmark.md and its picture, which needs
+Chromium; with --keep, a part of the runs is renewed. The third writes or checks the page alone.
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -29,13 +27,13 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from bench.closed_loop_page import draw, renewed, summarise, to_markdown
 from bench.picture import photograph
-from scaler.backtest.case import PODS_AT_P99, BacktestSettings
+from scaler.backtest.case import PODS_AT_P99, BacktestSettings, case_of
 from scaler.backtest.jobs import describe, run_all
 from scaler.backtest.result import to_json
 from scaler.controller import ControllerConfig
 from scaler.replay.model_server import model_endpoint
 from scaler.replay.start_up import StartUp
-from scaler.replay.traces import Trace, read_csv
+from scaler.replay.traces import read_csv
 from scaler.telemetry import configure_logging
 
 START_SECONDS: Final = (5, 30, 90, 300)
@@ -78,45 +76,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     traces = sorted((trace for path in options.csv for trace in read_csv(path)), key=lambda trace: trace.name)
-    console = Console(stderr=True)
-    bars = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with ExitStack() as stack:
-        endpoint = stack.enter_context(model_endpoint(options.endpoint))
-        progress = stack.enter_context(Progress(*bars, console=console))
-        cores = os.cpu_count() or 1
-        beside = min(cores, len(options.start_seconds))
-        run = partial(_run_one, options, traces, endpoint, progress, workers=cores // beside)
-        # Beside each other, so that no core waits for the last part of a start-up time.
-        with ThreadPoolExecutor(beside) as pool:
-            list(pool.map(run, options.start_seconds))
-
-
-def _run_one(
-    options: argparse.Namespace,
-    traces: Sequence[Trace],
-    endpoint: str,
-    progress: Progress,
-    seconds: float,
-    *,
-    workers: int,
-) -> None:
-    settings = BacktestSettings(
-        start_up=StartUp(median=timedelta(seconds=seconds)),
+    usual = BacktestSettings(
         seeds=tuple(range(options.seeds)),
         pods_at_p99=options.pods_at_p99,
         forecast_period=timedelta(seconds=options.forecast_period),
     )
-    task = progress.add_task(f"{seconds:g} s", total=1.0)
+    each = [replace(usual, start_up=StartUp(median=timedelta(seconds=seconds))) for seconds in options.start_seconds]
+    # All start-up times of a series together: what is forecast of its load, and learned from it, is the same.
+    workloads = [case_of(trace, settings) for settings in each for trace in traces]
+    bars = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with ExitStack() as stack:
+        endpoint = stack.enter_context(model_endpoint(options.endpoint))
+        progress = stack.enter_context(Progress(*bars, console=Console(stderr=True)))
+        task = progress.add_task("", total=1.0)
 
-    def show(what: str, share: float) -> None:
-        progress.update(task, completed=share, description=f"{seconds:g} s: {what}")
+        def show(what: str, share: float) -> None:
+            progress.update(task, completed=share, description=what)
 
-    found = run_all(
-        traces, settings, ControllerConfig(), endpoint, keep=options.out / "parts", workers=workers, progress=show
-    )
-    written = to_json(found, describe(settings, [path.name for path in options.csv]))
-    name = f"p{options.pods_at_p99}-f{options.forecast_period:g}-s{seconds:g}.json"
-    (options.out / name).write_text(json.dumps(written) + "\n", encoding="utf-8")
+        keep = options.out / "parts"
+        found = run_all(workloads, usual, ControllerConfig(), endpoint, keep=keep, progress=show)
+    for number, settings in enumerate(each):
+        own = found[number * len(traces) :][: len(traces)]
+        written = to_json(own, describe(settings, [path.name for path in options.csv]))
+        seconds = settings.start_up.median.total_seconds()
+        name = f"p{options.pods_at_p99}-f{options.forecast_period:g}-s{seconds:g}.json"
+        (options.out / name).write_text(json.dumps(written) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

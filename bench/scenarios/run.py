@@ -19,7 +19,7 @@ from bench.scenarios.faults import ForecasterDown, HoledMetrics, SourceAway, Spa
 from bench.scenarios.setups import PATIENCE, SCENARIOS, Fault, Kind, Setup, groups, setups
 from scaler.adapters.kserve_forecaster import KServeForecaster
 from scaler.backtest import simulate
-from scaler.backtest.case import BacktestSettings
+from scaler.backtest.case import BacktestSettings, Case
 from scaler.backtest.forecaster import CountedForecaster
 from scaler.backtest.jobs import CALL_DEADLINE, describe
 from scaler.backtest.simulate import Ours, Setting
@@ -112,28 +112,28 @@ class Draw:
     seed: int
     start_seconds: float
 
+    @property
+    def case(self) -> Case:
+        """The case of the scenario, with this start-up time."""
+        case = self.setup.case
+        return replace(case, start_up=replace(case.start_up, median=timedelta(seconds=self.start_seconds)))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DrawnStage(Stage):
-    """A stage whose cases have a seed and a start-up time each; those of one scenario and seed share its load.
+    """A stage whose loads have a seed each; draws of one scenario and seed share its load.
 
     Attributes:
-        draws: Of each case.
+        seeds: Of each load.
     """
 
-    draws: tuple[Draw, ...]
+    seeds: tuple[int, ...]
 
     def plan(self, settings: Sequence[Sequence[S]]) -> LanePlan[S]:
         """Make a lane for every setting of every case."""
         # By name: a dataclass with slots is made anew, and super() would look for the one before.
         plan = Stage.plan(self, settings)
-        shared: dict[tuple[str, int], int] = {}
-        rows = []
-        for lane in plan.lanes.lanes:
-            draw = self.draws[lane.load]
-            load = shared.setdefault((draw.setup.scenario.key, draw.seed), lane.load)
-            start_up = replace(self.settings.start_up, median=timedelta(seconds=draw.start_seconds))
-            rows.append(lane._replace(load=load, seed=draw.seed, start_up=start_up))
+        rows = [lane._replace(seed=self.seeds[lane.load]) for lane in plan.lanes.lanes]
         return replace(plan, lanes=lanes_of(rows, self.metrics, self.settings.physics))
 
 
@@ -145,10 +145,19 @@ def stage_of_draws(draws: Sequence[Draw], settings: BacktestSettings) -> DrawnSt
         settings: With one seed, which nothing is drawn from.
     """
     physics = settings.physics
-    demands = [draw.setup.case.demand(draw.seed, physics, start=EPOCH) for draw in draws]
-    holes = [_on_stage(draw.setup, Fault.METRICS, Fault.SOURCE) for draw in draws]
-    cases = tuple(draw.setup.case for draw in draws)
-    return DrawnStage(cases, settings, HoledMetrics(demands, physics.metric_delay, holes), tuple(draws))
+    first: dict[tuple[str, int], Draw] = {}
+    for draw in draws:
+        first.setdefault((draw.setup.scenario.key, draw.seed), draw)
+    place = {key: number for number, key in enumerate(first)}
+    demands = [draw.case.demand(draw.seed, physics, start=EPOCH) for draw in first.values()]
+    holes = [_on_stage(draw.setup, Fault.METRICS, Fault.SOURCE) for draw in first.values()]
+    return DrawnStage(
+        tuple(draw.case for draw in draws),
+        settings,
+        HoledMetrics(demands, physics.metric_delay, holes),
+        tuple(place[draw.setup.scenario.key, draw.seed] for draw in draws),
+        tuple(draw.seed for draw in first.values()),
+    )
 
 
 def play(draws: Sequence[Draw], settings: BacktestSettings, forecaster: Forecaster) -> list[dict[str, Row]]:

@@ -25,6 +25,7 @@ from bench.scenarios.loads import (
 from scaler.backtest.case import KNOWN, PODS_AT_P99, Case
 from scaler.domain import FloatArray
 from scaler.replay.plan import averaged
+from scaler.replay.start_up import StartUp
 from scaler.replay.traces import Trace, read_csv
 
 SCORED: Final = timedelta(days=1)
@@ -348,5 +349,6 @@ def _case(  # noqa: PLR0913 - a case has as many parts
         capacity=float(np.nanpercentile(values[:known], 99)) / pods,
         min_replicas=min_replicas,
         max_replicas=MOST_PODS,
+        start_up=StartUp(),
         notes=(),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -81,9 +81,20 @@ class BacktestSettings:
         return 1.0 - self.miss_budget_ratio
 
 
+class Unfit(NamedTuple):
+    """A trace that nothing can be simulated of.
+
+    Attributes:
+        why: In a sentence.
+    """
+
+    name: str
+    why: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
-    """A trace made ready.
+    """A trace made ready, and the workload that meets it.
 
     Attributes:
         name: Of the series.
@@ -93,6 +104,7 @@ class Case:
         start: Of the first value.
         decided: When the part begins that the verdict is decided on; `checked` where there is too little for one.
         checked: When the part begins that is scored; it ends with the trace.
+        start_up: How long its pods take to be Ready.
         notes: What was done to the trace, in sentences.
     """
 
@@ -106,6 +118,7 @@ class Case:
     capacity: float
     min_replicas: int
     max_replicas: int
+    start_up: StartUp
     notes: tuple[str, ...]
 
     @property
@@ -125,14 +138,19 @@ class Case:
         known = min(self.decided - first, LEARNED + self.step)
         return self.step, known, self.checked - self.decided, self.end - self.checked
 
+    @property
+    def load_key(self) -> tuple[object, ...]:
+        """What tells its load from those of other cases; one workload in several ways is several cases of one load."""
+        return self.start, self.has_clock, self.step, self.values.tobytes()
+
     def demand(self, seed: int, physics: Physics, *, start: datetime | None = None) -> Demand:
         """Give the load at tick resolution; `start` puts it on another clock."""
         begin = self.start if start is None else start
         return demand_from(self.values, start=begin, step=self.step, noise_ratio=physics.noise_ratio, seed=seed)
 
 
-def case_of(trace: Trace, settings: BacktestSettings) -> Case | str:
-    """Cut a trace; where nothing can be simulated, say why in a sentence.
+def case_of(trace: Trace, settings: BacktestSettings) -> Case | Unfit:
+    """Cut a trace; where nothing can be simulated, say why.
 
     The scored part is the last seven days, half of what there is where that is less than fourteen. The part before it,
     at most seven days and after at least one day that is only known, decides; none does where it is shorter than a day,
@@ -140,8 +158,9 @@ def case_of(trace: Trace, settings: BacktestSettings) -> Case | str:
     """
     name = trace.name
     if trace.step > MAX_STEP:
-        return (
-            f"the step is {trace.step.total_seconds():g} s; at most {MAX_STEP.total_seconds():g} s tell of lead times"
+        return Unfit(
+            name,
+            f"the step is {trace.step.total_seconds():g} s; at most {MAX_STEP.total_seconds():g} s tell of lead times",
         )
     coarse = averaged(trace)
     notes = [] if coarse is trace else [f"Averaged from {trace.step.total_seconds():g} s to {_seconds(coarse.step)}."]
@@ -150,13 +169,13 @@ def case_of(trace: Trace, settings: BacktestSettings) -> Case | str:
     scored_steps = min(PART, length / 2) // coarse.step
     scored = scored_steps * coarse.step
     if scored < MIN_PART:
-        return f"{in_days(trace.end - trace.start)} of load; at least {in_days(2 * MIN_PART)} are needed"
+        return Unfit(name, f"{in_days(trace.end - trace.start)} of load; at least {in_days(2 * MIN_PART)} are needed")
     earlier, later = coarse.values[:-scored_steps], coarse.values[-scored_steps:]
     if not (later > 0).any():
-        return f"no load above 0 is known in the last {in_days(scored)}"
+        return Unfit(name, f"no load above 0 is known in the last {in_days(scored)}")
     known_steps = KNOWN // coarse.step
     if not np.isfinite(earlier[-known_steps:]).any():
-        return f"no value is known in the {in_days(KNOWN)} before the last {in_days(scored)}"
+        return Unfit(name, f"no value is known in the {in_days(KNOWN)} before the last {in_days(scored)}")
     decide_steps = min(PART, length - scored - MIN_KNOWN) // coarse.step
     if decide_steps * coarse.step < MIN_PART or not _can_decide(earlier, decide_steps, known_steps):
         decide_steps = 0
@@ -167,7 +186,7 @@ def case_of(trace: Trace, settings: BacktestSettings) -> Case | str:
     if capacity is None:
         p99 = float(np.nanpercentile(earlier, 99)) if np.isfinite(earlier).any() else 0.0
         if p99 <= 0:
-            return "no load above 0 before the part that is scored; give the capacity"
+            return Unfit(name, "no load above 0 before the part that is scored; give the capacity")
         capacity = p99 / settings.pods_at_p99
     peak = math.ceil(float(np.nanmax(earlier, initial=0.0)) / capacity)
     max_replicas = (
@@ -192,6 +211,7 @@ def case_of(trace: Trace, settings: BacktestSettings) -> Case | str:
         capacity=capacity,
         min_replicas=settings.min_replicas,
         max_replicas=max_replicas,
+        start_up=settings.start_up,
         notes=tuple(notes),
     )
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import scaler
 from scaler.adapters.kserve_forecaster import KServeForecaster
-from scaler.backtest.case import BacktestSettings, Case, case_of
+from scaler.backtest.case import BacktestSettings, Case, Unfit
 from scaler.backtest.forecaster import CountedForecaster
 from scaler.backtest.result import SeriesResult, from_json, to_json
 from scaler.backtest.run import STAGES, backtest
@@ -28,12 +28,13 @@ from scaler.domain import ForecastUnavailable
 from scaler.replay.impatient import ImpatientForecaster
 from scaler.replay.model_server import ModelServerFailed
 from scaler.replay.run import fitted_to
-from scaler.replay.traces import Trace
 
 CALL_DEADLINE: Final = timedelta(
     seconds=30
 )  # the server is on this machine, and may have two callers with many windows
-MOST_CASES: Final = 10  # of a part: more at once cost less each, and a part that is cut off is lost whole
+MOST_CASES: Final = (
+    10  # of a part, but for whole loads: more at once cost less each, and a part that is cut off is lost whole
+)
 _POLL_SECONDS: Final = 0.5
 
 
@@ -75,7 +76,7 @@ class Part:
             parts += [
                 case.name,
                 repr(case.shape),
-                repr((case.start, case.capacity, case.min_replicas, case.max_replicas)),
+                repr((case.start, case.capacity, case.min_replicas, case.max_replicas, case.start_up)),
             ]
             parts.append(hashlib.sha256(case.values.tobytes()).hexdigest())
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
@@ -91,7 +92,7 @@ def _program() -> str:
 
 
 def run_all(  # noqa: PLR0913 - who is asked, what is run and how much of it is here
-    traces: Sequence[Trace],
+    workloads: Sequence[Case | Unfit],
     settings: BacktestSettings,
     config: ControllerConfig,
     endpoint: str,
@@ -101,37 +102,36 @@ def run_all(  # noqa: PLR0913 - who is asked, what is run and how much of it is 
     workers: int | None = None,
     progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> list[SeriesResult]:
-    """Backtest every series of this shard.
+    """Backtest every workload of this shard.
 
     Args:
-        traces: All of them, in the order that all machines have.
-        settings: Everything besides a trace.
+        workloads: All of them, in the order that all machines have.
+        settings: Everything besides a workload.
         config: Of the controller, as shipped or as the user sets it.
         endpoint: Base URL of a model server.
-        shard: Which series are ours.
+        shard: Which workloads are ours.
         keep: Folder for the parts that are done; a run that was cut off goes on from there.
         workers: Processes; None is one for each core.
         progress: Told what is going on and the share that is done.
 
     Returns:
-        A result for each series of the shard, in order.
+        A result for each workload of the shard, in order.
 
     Raises:
         ScalerError: A part failed.
     """
     results: dict[int, SeriesResult] = {}
     cases: dict[int, Case] = {}
-    for place, trace in enumerate(traces):
+    for place, workload in enumerate(workloads):
         if not shard.takes(place):
             continue
-        made = case_of(trace, settings)
-        if isinstance(made, Case):
-            cases[place] = made
+        if isinstance(workload, Case):
+            cases[place] = workload
         else:
-            results[place] = _without_policies(trace, made)
+            results[place] = _without_policies(workload)
     workers = workers if workers is not None else os.cpu_count() or 1
     tuned = replace(config, forecast_cycle=replace(config.forecast_cycle, forecast_period=settings.forecast_period))
-    parts = list(_parts(cases, settings, tuned, endpoint, workers))
+    parts = parts_of(cases, settings, tuned, endpoint, workers)
     keep.mkdir(parents=True, exist_ok=True)
     for part, found in _done(parts, keep, workers, progress):
         results.update(zip(part.places, found, strict=True))
@@ -164,9 +164,9 @@ def _plain(value: object) -> object:
     return value.total_seconds() if isinstance(value, timedelta) else value
 
 
-def _without_policies(trace: Trace, why: str) -> SeriesResult:
+def _without_policies(unfit: Unfit) -> SeriesResult:
     return SeriesResult(
-        name=trace.name,
+        name=unfit.name,
         start="",
         days=0.0,
         decided_days=0.0,
@@ -175,25 +175,32 @@ def _without_policies(trace: Trace, why: str) -> SeriesResult:
         max_replicas=0,
         needed_pod_hours=0.0,
         policies={},
-        verdict=Verdict(Answer.NOT_ENOUGH_HISTORY, why),
+        verdict=Verdict(Answer.NOT_ENOUGH_HISTORY, unfit.why),
         worst_hours={},
     )
 
 
-def _parts(
+def parts_of(
     cases: Mapping[int, Case], settings: BacktestSettings, config: ControllerConfig, endpoint: str, workers: int
-) -> Iterator[Part]:
-    """Put cases of one shape together, in parts small enough for every process to get one."""
-    shapes: dict[tuple[timedelta, ...], list[int]] = {}
+) -> list[Part]:
+    """Put cases of one shape together, in parts small enough for every process to get one.
+
+    Cases of one load are never parted, as what is learned of it and asked about it is shared. The largest parts come
+    first, so that no process is left with one when the others have nothing more to do.
+    """
+    parts = []
+    shapes: dict[tuple[timedelta, ...], dict[tuple[object, ...], list[int]]] = {}
     for place, case in cases.items():
-        shapes.setdefault(case.shape, []).append(place)
-    for places in shapes.values():
-        count = max(-(-len(places) // MOST_CASES), min(workers, len(places)))
+        shapes.setdefault(case.shape, {}).setdefault(case.load_key, []).append(place)
+    for alike in shapes.values():
+        loads = list(alike.values())
+        count = min(max(-(-sum(map(len, loads)) // MOST_CASES), workers), len(loads))
         for first in range(count):
-            own = tuple(places[first::count])
+            own = tuple(place for load in loads[first::count] for place in load)
             step = cases[own[0]].step
             fitted = fitted_to(config, step, settings.physics.metric_delay)
-            yield Part(own, tuple(cases[place] for place in own), settings, fitted, endpoint)
+            parts.append(Part(own, tuple(cases[place] for place in own), settings, fitted, endpoint))
+    return sorted(parts, key=lambda part: len(part.cases), reverse=True)
 
 
 def _done(

@@ -165,9 +165,9 @@ def last_week(stage: Stage, multipliers: Sequence[float], window: range) -> list
 def phpa_linear(stage: Stage, settings: Sequence[LinearSetting], window: range) -> list[Outcome]:
     """Run lanes under PHPAs with linear regression that looks as far ahead as pods take to start."""
     plan = stage.plan([settings] * len(stage.cases))
-    ahead = stage.settings.start_up.median.total_seconds()
     model = LinearRegression(
-        np.full(len(plan.lanes), ahead), np.array([setting.history_size for setting in plan.of], dtype=np.int64)
+        np.array([lane.start_up.median.total_seconds() for lane in plan.lanes.lanes]),
+        np.array([setting.history_size for setting in plan.of], dtype=np.int64),
     )
     return _phpa(plan, PhpaConfig(_per_pod(plan), plan.lanes.max_replicas, (model,)), window)
 

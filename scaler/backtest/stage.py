@@ -1,4 +1,4 @@
-"""One part of some cases as lanes: case x setting x seed, all under the same load, metrics and luck whoever scales."""
+"""One part of some cases as lanes: case x setting x seed, under the same load, metrics and luck whoever scales."""
 
 from __future__ import annotations
 
@@ -39,12 +39,14 @@ class Stage:
 
     Attributes:
         cases: What is simulated together; of one shape.
-        metrics: A column for each case and seed, cases first.
+        metrics: A column for each load and seed, loads first.
+        load_of: Which load each case has: cases that differ in all else share one, and what is forecast of it.
     """
 
     cases: tuple[Case, ...]
     settings: BacktestSettings
     metrics: Metrics
+    load_of: tuple[int, ...]
 
     @property
     def begin(self) -> int:
@@ -63,9 +65,13 @@ class Stage:
 
     @property
     def ahead(self) -> list[timedelta]:
-        """How far the true time of each load is ahead of the common clock; 0 where a trace has no time of day."""
+        """How far the true time of each column is ahead of the common clock; 0 where a trace has no time of day."""
         nothing = timedelta(0)
-        return [case.start - EPOCH if case.has_clock else nothing for case in self.cases for _ in self.settings.seeds]
+        return [
+            case.start - EPOCH if case.has_clock else nothing
+            for case in _one_of_each_load(self.cases, self.load_of)
+            for _ in self.settings.seeds
+        ]
 
     def plan(self, settings: Sequence[Sequence[S]]) -> LanePlan[S]:
         """Make a lane for every seed of every setting.
@@ -75,16 +81,16 @@ class Stage:
         """
         seeds = self.settings.seeds
         rows, of = [], []
-        for number, (case, own) in enumerate(zip(self.cases, settings, strict=True)):
+        for load, case, own in zip(self.load_of, self.cases, settings, strict=True):
             for setting in own:
                 for place, seed in enumerate(seeds):
                     rows.append(
                         Lane(
-                            load=number * len(seeds) + place,
+                            load=load * len(seeds) + place,
                             capacity=case.capacity,
                             min_replicas=case.min_replicas,
                             max_replicas=case.max_replicas,
-                            start_up=self.settings.start_up,
+                            start_up=case.start_up,
                             seed=seed,
                         )
                     )
@@ -93,14 +99,20 @@ class Stage:
 
     def load(self, case: int, window: range) -> FloatArray:
         """Load of a case in a window, first seed. Shape (n,)."""
-        load: FloatArray = self.metrics.load[window.start : window.stop, case * len(self.settings.seeds)]
+        load: FloatArray = self.metrics.load[window.start : window.stop, self._columns(case).start]
         return load
 
     def needed_pod_hours(self, case: int, window: range) -> float:
         """Sum of d_t over a window, mean over seeds."""
-        seeds, capacity = len(self.settings.seeds), self.cases[case].capacity
-        load = self.metrics.load[window.start : window.stop, case * seeds : (case + 1) * seeds]
-        return float(np.nansum(pods_needed(load, capacity)) / seeds) * (TICK / timedelta(hours=1))
+        columns = self._columns(case)
+        load = self.metrics.load[window.start : window.stop, columns.start : columns.stop]
+        needed = pods_needed(load, self.cases[case].capacity)
+        return float(np.nansum(needed) / len(columns)) * (TICK / timedelta(hours=1))
+
+    def _columns(self, case: int) -> range:
+        """Give the columns of a case, one for each seed."""
+        seeds = len(self.settings.seeds)
+        return range(self.load_of[case] * seeds, (self.load_of[case] + 1) * seeds)
 
     def _part(self, start: timedelta, end: timedelta) -> range:
         clock = self.metrics.clock
@@ -142,8 +154,20 @@ class LanePlan(Generic[S]):
 
 def stage_of(cases: Sequence[Case], settings: BacktestSettings) -> Stage:
     """Put the loads of cases of one shape side by side, on a common clock that begins at 0."""
-    demands = [case.demand(seed, settings.physics, start=EPOCH) for case in cases for seed in settings.seeds]
-    return Stage(tuple(cases), settings, Metrics(demands, settings.physics.metric_delay))
+    place: dict[tuple[object, ...], int] = {}
+    load_of = tuple(place.setdefault(case.load_key, len(place)) for case in cases)
+    demands = [
+        case.demand(seed, settings.physics, start=EPOCH)
+        for case in _one_of_each_load(cases, load_of)
+        for seed in settings.seeds
+    ]
+    return Stage(tuple(cases), settings, Metrics(demands, settings.physics.metric_delay), load_of)
+
+
+def _one_of_each_load(cases: Sequence[Case], load_of: Sequence[int]) -> list[Case]:
+    """Give the first case of each load, in the order of loads."""
+    first = dict(zip(reversed(load_of), reversed(cases), strict=True))
+    return [first[load] for load in sorted(first)]
 
 
 def mean_scores(scores: Sequence[Scores]) -> Scores:

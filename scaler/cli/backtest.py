@@ -20,7 +20,7 @@ from rich.table import Table
 
 from scaler.adapters.prometheus import QueryRefused
 from scaler.adapters.query_load import UnusableQuery
-from scaler.backtest.case import PODS_AT_P99, BacktestSettings
+from scaler.backtest.case import PODS_AT_P99, BacktestSettings, case_of
 from scaler.backtest.jobs import Shard, describe, run_all
 from scaler.backtest.policies import Policy
 from scaler.backtest.result import SeriesResult, from_json, to_json
@@ -137,7 +137,8 @@ def backtest_command(  # noqa: PLR0913 - one parameter per option is how typer r
             with console.status("Starting the model server" if endpoint is None else f"Asking {endpoint}"):
                 url = stack.enter_context(model_endpoint(endpoint))
             progress = stack.enter_context(_progress(console))
-            found = run_all(traces, settings, config, url, shard=own, keep=work / "parts", progress=progress)
+            workloads = [case_of(trace, settings) for trace in traces]
+            found = run_all(workloads, settings, config, url, shard=own, keep=work / "parts", progress=progress)
         told = describe(settings, [file.name for file in files])
         _conclude(found, told, price=price, json_path=json_path, html=html, console=console)
     except (TraceError, SettingsError, ValueError, UnusableQuery, QueryRefused) as exc:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench import closed_loop
 from scaler.backtest.policies import Policy
 from scaler.backtest.result import from_json
 from scaler.replay.model_server import running_model_server
@@ -102,6 +103,18 @@ def test_shards_put_together_are_the_same_as_one_run(csv: Path, endpoint: str, w
     again = run("merge", parts[0], parts[0], "--html", str(tmp_path / "again.html"))
     assert again.returncode == 2
     assert "is in more than one of these files" in again.stderr
+
+
+def test_start_up_times_that_are_run_together_come_out_as_alone(
+    csv: Path, endpoint: str, whole: Path, tmp_path: Path
+) -> None:
+    asked = ["--csv", str(csv), "--seeds", "1", "--start-seconds", "30", "90", "--endpoint", endpoint]
+    assert closed_loop.main([*asked, "--out", str(tmp_path)]) == 0
+    quick, usual = (loaded(tmp_path / f"p30-f60-s{seconds}.json") for seconds in (30, 90))
+    assert [found["settings"]["start_seconds"] for found in (quick, usual)] == [30.0, 90.0]
+    assert usual["series"] == loaded(whole / "out.json")["series"]
+    assert [one["name"] for one in quick["series"]] == ["api", "web", "young"]
+    assert quick["series"] != usual["series"]
 
 
 def test_a_run_resumes_from_what_is_done(csv: Path, whole: Path) -> None:

@@ -18,10 +18,10 @@ from tests.unit.replay.simulated import BARE, MINUTE
 
 T0 = datetime(2026, 1, 5, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-QUIET = BacktestSettings(
-    start_up=StartUp(median=timedelta(seconds=60), spread_ratio=0.0, cache_miss_ratio=0.0), physics=BARE
-)
-LUCKY = BacktestSettings(start_up=StartUp(median=timedelta(seconds=60)))  # with noise and luck
+QUIET = BacktestSettings(physics=BARE)
+NOISY = BacktestSettings()
+PUNCTUAL = StartUp(median=timedelta(seconds=60), spread_ratio=0.0, cache_miss_ratio=0.0)
+BY_LUCK = StartUp(median=timedelta(seconds=60))
 
 # The shape that is published (docs/backtest.md).
 SCORES = {
@@ -48,6 +48,7 @@ def case(
     has_clock: bool = True,
     bounds: tuple[int, int] = (1, 50),
     start: datetime = T0,
+    start_up: StartUp = PUNCTUAL,
 ) -> Case:
     """A case whose parts begin so long after its start."""
     return Case(
@@ -61,6 +62,7 @@ def case(
         capacity=10.0,
         min_replicas=bounds[0],
         max_replicas=bounds[1],
+        start_up=start_up,
         notes=(),
     )
 

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scaler.backtest.case import BacktestSettings, Case, case_of, ticks_of
+from scaler.backtest.case import BacktestSettings, Case, Unfit, case_of, ticks_of
 from scaler.replay.demand import demand_from
 from scaler.replay.physics import Physics
 from scaler.replay.traces import Trace
@@ -119,7 +119,7 @@ def gap(recorded: Trace, first_day: float, last_day: float, value: float = np.na
     ],
 )
 def test_where_nothing_can_be_simulated_it_says_why(recorded: Trace, settings: dict[str, Any], why: str) -> None:
-    assert case_of(recorded, BacktestSettings(**settings)) == why
+    assert case_of(recorded, BacktestSettings(**settings)) == Unfit("web", why)
 
 
 def test_a_load_of_zero_before_is_no_reason_where_the_capacity_is_given() -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from scaler.backtest import jobs
 from scaler.backtest.case import BacktestSettings
-from scaler.backtest.jobs import Part
+from scaler.backtest.jobs import Part, parts_of
 from scaler.controller import ControllerConfig
-from tests.unit.backtest.small import case
+from tests.unit.backtest.small import BY_LUCK, PUNCTUAL, case
 
 HERE = Part((0,), (case([10.0, 20.0, 30.0]),), BacktestSettings(), ControllerConfig(), "http://localhost")
 
@@ -20,6 +21,7 @@ HERE = Part((0,), (case([10.0, 20.0, 30.0]),), BacktestSettings(), ControllerCon
     [
         pytest.param(replace(HERE, cases=(case([10.0, 20.0, 31.0]),)), id="another load"),
         pytest.param(replace(HERE, cases=(case([10.0, 20.0, 30.0], bounds=(2, 50)),)), id="other bounds"),
+        pytest.param(replace(HERE, cases=(case([10.0, 20.0, 30.0], start_up=BY_LUCK),)), id="another start-up"),
         pytest.param(replace(HERE, settings=BacktestSettings(seeds=(1,))), id="another seed"),
         pytest.param(replace(HERE, config=ControllerConfig(max_total_replicas=9)), id="another controller"),
     ],
@@ -37,3 +39,31 @@ def test_what_another_version_of_the_program_kept_does_not_pass(monkeypatch: pyt
 
 def test_where_a_model_is_asked_does_not_matter() -> None:
     assert replace(HERE, endpoint="http://127.0.0.1:8080").digest() == HERE.digest()
+
+
+@pytest.mark.parametrize(
+    ("loads", "ways", "workers", "sizes"),
+    [
+        pytest.param(1, 4, 2, [4], id="one load is never torn"),
+        pytest.param(2, 4, 2, [4, 4], id="one for each process"),
+        pytest.param(9, 4, 2, [12, 8, 8, 8], id="in parts that are not too large"),
+        pytest.param(25, 1, 2, [9, 8, 8], id="alone"),
+        pytest.param(3, 1, 8, [1, 1, 1], id="more processes than loads"),
+    ],
+)
+def test_cases_of_one_load_are_one_part(loads: int, ways: int, workers: int, sizes: list[int]) -> None:
+    start_ups = [replace(PUNCTUAL, median=timedelta(seconds=30 * (way + 1))) for way in range(ways)]
+    made = [case([10.0, 20.0, 30.0 + load], start_up=start_up) for start_up in start_ups for load in range(loads)]
+    parts = parts_of(dict(enumerate(made)), BacktestSettings(), ControllerConfig(), "http://localhost", workers)
+    assert [len(part.cases) for part in parts] == sizes
+    assert sorted(place for part in parts for place in part.places) == list(range(loads * ways))
+    assert all(part.cases == tuple(made[place] for place in part.places) for part in parts)
+    homes = {one.load_key: number for number, part in enumerate(parts) for one in part.cases}
+    assert all(homes[one.load_key] == number for number, part in enumerate(parts) for one in part.cases)
+
+
+def test_the_largest_part_is_first() -> None:
+    longer = case([10.0] * 4)
+    made = {0: longer, 1: case([1.0, 2.0, 3.0]), 2: case([1.0, 2.0, 3.0], start_up=BY_LUCK)}
+    parts = parts_of(made, BacktestSettings(), ControllerConfig(), "http://localhost", workers=1)
+    assert [part.places for part in parts] == [(1, 2), (0,)]

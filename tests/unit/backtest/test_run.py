@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import timedelta
 from functools import cache
 
 import numpy as np
@@ -11,16 +12,18 @@ from scaler.backtest.run import KPA_LEVELS, NOT_ENOUGH, STAGES, backtest
 from scaler.backtest.simulate import HISTORY_SIZES, REACTIVE_TARGET, SMOOTHINGS
 from scaler.backtest.verdict import Answer
 from scaler.replay.scores import Scores
-from tests.unit.backtest.small import HOUR, LUCKY, QUIET, HourBefore, case, hourly_jump, ours, steady
+from tests.unit.backtest.small import BY_LUCK, HOUR, NOISY, QUIET, HourBefore, case, hourly_jump, ours, steady
 
-WEB = case(hourly_jump(3))
-API = replace(case(hourly_jump(3, low=64.0, minute=40), name="api", has_clock=False), notes=("Averaged.",))
-UNDECIDED = case(hourly_jump(3), decided=2 * HOUR)
+WEB = case(hourly_jump(3), start_up=BY_LUCK)
+API = replace(
+    case(hourly_jump(3, low=64.0, minute=40), name="api", has_clock=False, start_up=BY_LUCK), notes=("Averaged.",)
+)
+UNDECIDED = case(hourly_jump(3), decided=2 * HOUR, start_up=BY_LUCK)
 OWN = replace(QUIET, hpa_target=0.62, miss_budget_ratio=0.03)
 
 
 @cache
-def run(cases: tuple[Case, ...], settings: BacktestSettings = LUCKY) -> list[SeriesResult]:
+def run(cases: tuple[Case, ...], settings: BacktestSettings = NOISY) -> list[SeriesResult]:
     return backtest(cases, settings, ours())
 
 
@@ -32,8 +35,18 @@ def only(one: Case, settings: BacktestSettings = QUIET) -> SeriesResult:
 def test_two_cases_come_out_together_as_one_by_one() -> None:
     together = run((WEB, API))
     assert [one.name for one in together] == ["web", "api"]
-    assert together == [only(WEB, LUCKY), only(API, LUCKY)]
+    assert together == [only(WEB, NOISY), only(API, NOISY)]
     assert together[0].policies != together[1].policies
+
+
+def test_one_load_with_several_start_ups_comes_out_as_one_by_one_and_is_asked_for_once() -> None:
+    slow = replace(WEB, start_up=replace(BY_LUCK, median=timedelta(minutes=5)))
+    forecaster = HourBefore()
+    together = backtest([WEB, slow], NOISY, ours(forecaster))
+    assert together == [only(WEB, NOISY), only(slow, NOISY)]
+    assert together[0].policies != together[1].policies
+    asked = [one for batch in forecaster.asked for one in batch if one.key.name != "even"]
+    assert len(asked) == len({(one.origin, one.load.tobytes()) for one in asked})
 
 
 def test_a_backtest_tells_how_far_it_is_and_is_the_same_again() -> None:
@@ -150,7 +163,7 @@ def test_without_a_part_to_decide_on_there_is_no_verdict_and_all_else() -> None:
 
 
 def test_further_seeds_check_a_verdict_and_do_not_decide_it() -> None:
-    one, two = (only(WEB, replace(LUCKY, seeds=seeds)) for seeds in ((3,), (3, 4)))
+    one, two = (only(WEB, replace(NOISY, seeds=seeds)) for seeds in ((3,), (3, 4)))
     assert one.verdict.why == two.verdict.why
     assert one.policies != two.policies
 
@@ -158,7 +171,7 @@ def test_further_seeds_check_a_verdict_and_do_not_decide_it() -> None:
 def test_the_verdict_knows_nothing_of_the_part_that_checks_it() -> None:
     calm = hourly_jump(3)
     calm[120:] = 35.0
-    found = only(case(calm))
+    found = only(case(calm, start_up=BY_LUCK))
     assert replace(found.verdict, held=None) == replace(only(WEB).verdict, held=None)
     assert found.verdict.held is not True
 

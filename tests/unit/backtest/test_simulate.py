@@ -13,7 +13,7 @@ from scaler.domain import FloatArray
 from scaler.forecast_cycle import ForecastCycleConfig
 from scaler.replay.demand import TICK, pods_needed
 from scaler.replay.physics import Physics
-from tests.unit.backtest.small import HOUR, LUCKY, QUIET, HourBefore, case, hourly_jump, ours, steady
+from tests.unit.backtest.small import BY_LUCK, HOUR, NOISY, PUNCTUAL, QUIET, HourBefore, case, hourly_jump, ours, steady
 from tests.unit.replay.simulated import MINUTE
 
 FORECAST_PERIOD = ForecastCycleConfig().forecast_period
@@ -70,16 +70,17 @@ def test_a_steady_load_needs_no_action_and_costs_its_pods(policy: str, pods: int
 
 @every_policy
 def test_a_case_comes_out_alone_as_it_does_among_others_and_other_seeds(policy: Policy) -> None:
-    cases = [case(hourly_jump(3, low=low, minute=minute)) for low, minute in ((64.0, 32), (35.0, 20), (12.0, 44))]
+    jumps = ((64.0, 32), (35.0, 20), (12.0, 44))
+    cases = [case(hourly_jump(3, low=low, minute=minute), start_up=BY_LUCK) for low, minute in jumps]
     cases[1].values[100:110] = np.nan
     cases[2] = replace(cases[2], capacity=4.0, min_replicas=2, max_replicas=20)
-    together = stage(*cases, settings=LUCKY)
+    together = stage(*cases, settings=NOISY)
     found = policy(together, together.checking)
     for one, expected in zip(cases[1:], found[1:], strict=True):
-        (alone,) = policy(stage(one, settings=LUCKY), together.checking)
+        (alone,) = policy(stage(one, settings=NOISY), together.checking)
         assert alone.scores == expected.scores
         assert np.array_equal(alone.ready, expected.ready)
-    (luckier,) = policy(stage(cases[2], settings=replace(LUCKY, seeds=(0, 5))), together.checking)
+    (luckier,) = policy(stage(cases[2], settings=replace(NOISY, seeds=(0, 5))), together.checking)
     assert np.array_equal(luckier.ready, found[2].ready)
     assert luckier.scores != found[2].scores
 
@@ -97,7 +98,7 @@ def test_nobody_but_the_oracle_knows_the_future(policy: Policy) -> None:
 
 
 def test_lanes_without_a_level_are_the_hpa_without_ai_hpa_beside_them() -> None:
-    jumpy = stage(case(hourly_jump(3)), settings=LUCKY)
+    jumpy = stage(case(hourly_jump(3), start_up=BY_LUCK), settings=NOISY)
     for run in (simulate.over_hpa, simulate.over_kpa):
         alone = run(jumpy, [[Setting(0.7), Setting(0.9)]], jumpy.checking, ours())
         beside = run(jumpy, [[Setting(0.7), Setting(0.9, 0.95), Setting(0.9)]], jumpy.checking, ours())
@@ -106,7 +107,7 @@ def test_lanes_without_a_level_are_the_hpa_without_ai_hpa_beside_them() -> None:
 
 
 def test_a_floor_has_learned_alone_what_it_has_beside_others_over_the_same_load() -> None:
-    jumpy = stage(case(hourly_jump(6), decided=4 * HOUR, checked=5 * HOUR), settings=LUCKY)
+    jumpy = stage(case(hourly_jump(6), decided=4 * HOUR, checked=5 * HOUR, start_up=BY_LUCK), settings=NOISY)
     settings = [Setting(0.9, 0.5), Setting(0.9, 0.99), Setting(0.8, 0.99)]
     for run in (simulate.over_hpa, simulate.over_kpa):
         beside = run(jumpy, [settings], jumpy.checking, ours())
@@ -174,7 +175,7 @@ def test_ai_hpa_learns_from_up_to_a_week_and_watches_every_tick_of_the_last_day(
     "warm_up", [pytest.param(timedelta(0), id="at once"), pytest.param(timedelta(seconds=45), id="warming up")]
 )
 def test_the_oracle_is_never_short_and_nothing_is_late_where_its_maximum_allows(warm_up: timedelta) -> None:
-    jumpy = stage(case(hourly_jump(4)), settings=replace(LUCKY, physics=Physics(warm_up=warm_up)))
+    jumpy = stage(case(hourly_jump(4), start_up=BY_LUCK), settings=replace(NOISY, physics=Physics(warm_up=warm_up)))
     (found,) = simulate.oracle(jumpy, jumpy.checking)
     assert found.scores.under_time == found.scores.late_requests == 0.0
     needed = pods_needed(jumpy.load(0, jumpy.checking), 10.0)
@@ -260,8 +261,7 @@ def rising(hours: int) -> FloatArray:
 
 
 def test_the_linear_phpa_is_ahead_of_the_hpa_on_a_straight_line_by_the_start_up() -> None:
-    slow = replace(QUIET, start_up=replace(QUIET.start_up, median=timedelta(minutes=5)))
-    line = stage(case(rising(4)), settings=slow)
+    line = stage(case(rising(4), start_up=replace(PUNCTUAL, median=timedelta(minutes=5))))
     (hpa,) = simulate.over_hpa(line, [[Setting(0.95)]], line.checking, None)
     linear, long = simulate.phpa_linear(line, [LinearSetting(0.95, 6), LinearSetting(0.95, 40)], line.checking)
     assert linear.scores.under_time < hpa.scores.under_time

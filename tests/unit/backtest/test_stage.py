@@ -12,7 +12,7 @@ from scaler.replay.fixed_lanes import FixedLanes
 from scaler.replay.play import Played, play
 from scaler.replay.scores import Scores
 from scaler.replay.traces import EPOCH
-from tests.unit.backtest.small import HOUR, LUCKY, QUIET, T0, case, steady
+from tests.unit.backtest.small import HOUR, NOISY, PUNCTUAL, QUIET, T0, case, steady
 
 SEEDS = replace(QUIET, seeds=(3, 8))
 HOUR_TICKS = HOUR // TICK
@@ -61,6 +61,20 @@ def test_a_plan_has_a_lane_for_each_seed_of_each_setting_of_each_case() -> None:
     assert plan.lanes.load(0).tolist() == [10.0] * 4 + [70.0] * 4
 
 
+def test_cases_of_one_load_share_its_columns_and_differ_in_all_else() -> None:
+    load, slow = steady(3, 70.0), replace(PUNCTUAL, median=timedelta(minutes=5))
+    others = [case(steady(3, 10.0)), case(load, start=T0 + HOUR), case(load, has_clock=False)]
+    stage = stage_of([case(load), *others, case(load, start_up=slow, bounds=(2, 9))], SEEDS)
+    assert stage.metrics.load.shape[1] == 8
+    assert stage.ahead[::2] == [T0 - EPOCH, T0 - EPOCH, T0 + HOUR - EPOCH, timedelta(0)]
+    lanes = stage.plan([["a"]] * 5).lanes.lanes
+    assert [lane.load for lane in lanes] == [0, 1, 2, 3, 4, 5, 6, 7, 0, 1]
+    assert [(lane.start_up, lane.max_replicas) for lane in lanes] == [(PUNCTUAL, 50)] * 8 + [(slow, 9)] * 2
+    assert stage.load(4, stage.checking).tolist() == stage.load(0, stage.checking).tolist() == [70.0] * HOUR_TICKS
+    assert stage.needed_pod_hours(4, stage.checking) == pytest.approx(7.0)
+    assert stage.needed_pod_hours(1, stage.checking) == pytest.approx(1.0)
+
+
 def test_every_case_has_as_many_settings() -> None:
     with pytest.raises(ValueError, match="zip"):
         stage_of([case(steady(3, 10.0))], QUIET).plan([["a"], ["b"]])
@@ -80,7 +94,7 @@ def test_outcomes_are_means_over_seeds_with_the_pods_of_the_first() -> None:
 
 
 def test_needed_pod_hours_are_the_mean_of_what_each_seed_needs() -> None:
-    noisy = stage_of([case(steady(3, 95.0)), case(steady(3, 15.0))], replace(LUCKY, seeds=(3, 8)))
+    noisy = stage_of([case(steady(3, 95.0)), case(steady(3, 15.0))], replace(NOISY, seeds=(3, 8)))
     needs = [
         np.ceil(noisy.metrics.load[noisy.checking.start :, column] / 10.0).sum() / HOUR_TICKS for column in range(4)
     ]
@@ -98,8 +112,8 @@ def test_what_is_unknown_needs_no_pods() -> None:
 
 
 def test_the_load_of_a_case_is_that_of_its_first_seed() -> None:
-    stage = stage_of([case(steady(3, 95.0)), case(steady(3, 15.0))], replace(LUCKY, seeds=(3, 8)))
-    alone = stage_of([case(steady(3, 15.0))], replace(LUCKY, seeds=(3,)))
+    stage = stage_of([case(steady(3, 95.0)), case(steady(3, 15.0))], replace(NOISY, seeds=(3, 8)))
+    alone = stage_of([case(steady(3, 15.0))], replace(NOISY, seeds=(3,)))
     assert stage.load(1, stage.checking).tolist() == alone.metrics.load[stage.checking.start :, 0].tolist()
 
 

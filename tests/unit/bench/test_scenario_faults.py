@@ -27,7 +27,7 @@ from scaler.domain import (
 from scaler.replay.demand import TICK, Demand
 from scaler.replay.metrics import Metrics
 from scaler.replay.traces import EPOCH
-from tests.unit.backtest.small import HOUR, LUCKY, QUIET, HourBefore, case, hourly_jump, ours, steady
+from tests.unit.backtest.small import BY_LUCK, HOUR, NOISY, PUNCTUAL, QUIET, HourBefore, case, hourly_jump, ours, steady
 from tests.unit.replay.simulated import MINUTE
 
 T0 = datetime(2026, 1, 5, tzinfo=UTC)
@@ -116,7 +116,8 @@ def test_a_forecaster_is_down_by_the_time_that_the_newest_sample_tells() -> None
 
 def jumpy(*, holed: Span | None = None, lucky: bool = False) -> Stage:
     """Six hours, each with a jump at its twentieth minute; the last one is scored."""
-    stage = stage_of([case(hourly_jump(6), decided=4 * HOUR, checked=5 * HOUR)], LUCKY if lucky else QUIET)
+    start_up, settings = (BY_LUCK, NOISY) if lucky else (PUNCTUAL, QUIET)
+    stage = stage_of([case(hourly_jump(6), decided=4 * HOUR, checked=5 * HOUR, start_up=start_up)], settings)
     if holed is None:
         return stage
     return replace(stage, metrics=HoledMetrics(stage.metrics.demands, stage.settings.physics.metric_delay, [holed]))

@@ -31,7 +31,7 @@ from scaler.backtest.case import KNOWN
 from scaler.domain import FloatArray
 from scaler.replay.scores import Scores
 from scaler.replay.traces import EPOCH
-from tests.unit.backtest.small import HOUR, LUCKY, HourBefore, case, hourly_jump
+from tests.unit.backtest.small import BY_LUCK, HOUR, NOISY, HourBefore, case, hourly_jump
 
 MINUTE = timedelta(minutes=1)
 SYNTHETIC = groups(None)
@@ -241,13 +241,14 @@ def test_a_run_that_breaks_a_promise_ends_with_1(tmp_path: Path, monkeypatch: py
 
 def tiny(fault: Fault | None, kind: Kind = Kind.PODS) -> Setup:
     """Four hours with a jump in each; what is broken lies around the jump of the last one."""
-    made = case(hourly_jump(4), decided=3 * HOUR, checked=3 * HOUR, bounds=(0 if kind is Kind.ZERO else 1, 50))
+    bounds = (0 if kind is Kind.ZERO else 1, 50)
+    made = case(hourly_jump(4), decided=3 * HOUR, checked=3 * HOUR, bounds=bounds, start_up=BY_LUCK)
     broken = Stretch(15 * MINUTE, 35 * MINUTE) if fault is not None else None
     return Setup(Scenario("tiny", "Tiny", "A jump.", kind=kind, fault=fault), made, broken)
 
 
 def played(setup: Setup, *others: Draw) -> dict[str, Row]:
-    return play([Draw(setup, 0, 60.0), *others], LUCKY, HourBefore())[0]
+    return play([Draw(setup, 0, 60.0), *others], NOISY, HourBefore())[0]
 
 
 @pytest.mark.parametrize("fault", [None, *Fault])
@@ -264,9 +265,9 @@ def test_each_fault_is_put_in_and_every_policy_is_played(fault: Fault | None) ->
 def test_a_draw_comes_out_alone_as_it_does_among_other_seeds_and_start_ups() -> None:
     setup = tiny(None)
     draws = [Draw(setup, seed, start) for seed in (0, 1) for start in (60.0, 300.0)]
-    together = play(draws, LUCKY, HourBefore())
+    together = play(draws, NOISY, HourBefore())
     for draw, found in zip(draws, together, strict=True):
-        (alone,) = play([draw], LUCKY, HourBefore())
+        (alone,) = play([draw], NOISY, HourBefore())
         assert found == alone
     assert len({found["hpa-70"].scores for found in together}) == 4
 
@@ -274,8 +275,8 @@ def test_a_draw_comes_out_alone_as_it_does_among_other_seeds_and_start_ups() -> 
 def test_draws_of_one_scenario_and_seed_share_a_load_and_its_forecasts() -> None:
     setup = tiny(None)
     draws = [Draw(setup, seed, start) for seed in (0, 1) for start in (60.0, 90.0)]
-    plan = stage_of_draws(draws, LUCKY).plan([["a", "b"]] * 4)
-    assert [lane.load for lane in plan.lanes.lanes] == [0, 0, 0, 0, 2, 2, 2, 2]
+    plan = stage_of_draws(draws, NOISY).plan([["a", "b"]] * 4)
+    assert [lane.load for lane in plan.lanes.lanes] == [0, 0, 0, 0, 1, 1, 1, 1]
     assert [lane.seed for lane in plan.lanes.lanes] == [0, 0, 0, 0, 1, 1, 1, 1]
     starts = [lane.start_up.median.total_seconds() for lane in plan.lanes.lanes]
     assert starts == [60, 60, 90, 90, 60, 60, 90, 90]
