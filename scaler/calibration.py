@@ -162,7 +162,7 @@ def introduce(
         config: The cap.
     """
     introduced = list(states)
-    new = np.isnan(np.stack([state.offsets[:, 0] for state in states])) & np.isfinite(bounds[:, :, 0])  # (N, S)
+    new = np.isnan(np.array([state.offsets[:, 0] for state in states])) & np.isfinite(bounds[:, :, 0])  # (N, S)
     cap = config.calibration_cap
     for n in np.flatnonzero(new.any(axis=1)).tolist():
         state = states[n]
@@ -309,7 +309,7 @@ def _resolve_alike(
             kept.append(place)
     # Forecasts at regular times have windows of different length to tell of, and then all of them move together.
     disjoint = all(later.steps.stop <= earlier.steps.start for earlier, later in itertools.pairwise(news))
-    offsets = np.stack([state.offsets for state in states])
+    offsets = np.array([state.offsets for state in states])
     for group in [news] if disjoint and news else [[one] for one in news]:
         offsets = _track(offsets, states, rows, group, config)
     newest = end if learned_to is None else max(learned_to, end)

@@ -226,7 +226,7 @@ def _scored(
     spoke = np.isfinite(costs)
     added = (costs, costs[:, _PERSISTENCE, np.newaxis], speaks_for)
     sums = [
-        kept * np.stack(own) + np.where(spoke, more, 0.0)
+        kept * np.array(own) + np.where(spoke, more, 0.0)
         for own, more in zip(zip(*(own[:3] for own in scores), strict=True), added, strict=True)
     ]
     for own, outcome, *row in zip(scores, outcomes, *sums, strict=True):
@@ -243,7 +243,7 @@ def _ratios(costs: FloatArray, references: FloatArray, seconds: FloatArray) -> F
 
 def crown(scores: Sequence[Scores], config: ChampionConfig, now: datetime) -> list[tuple[Scores, Champion]]:
     """Say of each workload who serves from now on, and why."""
-    costs, references, seconds = (np.stack(each) for each in zip(*(own[:3] for own in scores), strict=True))
+    costs, references, seconds = (np.array(each) for each in zip(*(own[:3] for own in scores), strict=True))
     ratios = _ratios(costs, references, seconds)  # (N, S)
     proven = seconds >= config.champion_scored.total_seconds()
     best = np.argmin(np.where(proven, ratios, np.inf), axis=1)
@@ -285,7 +285,7 @@ def next_best(scores: Scores, available: npt.NDArray[np.bool_], config: Champion
 
 def _costs(outcomes: Sequence[Outcome], targets: Sequence[Target], policy: PolicyConfig) -> FloatArray:
     """Pinball loss of the replicas asked for, at each workload's level; NaN for who had no forecast. Shape (N, S)."""
-    asked = pods_for(np.stack([outcome.peaks for outcome in outcomes]), targets, policy)
+    asked = pods_for(np.array([outcome.peaks for outcome in outcomes]), targets, policy)
     needed = pods_for(np.array([[outcome.highest] for outcome in outcomes]), targets, policy)
     level = np.array([[target.level] for target in targets])
     short = needed - asked

@@ -142,20 +142,20 @@ def _take_alike(
         origin=request.origin,
         step=request.step,
         steps=tuple([arrival.judged_steps for arrival in arrivals]),
-        peaks=expected(arrivals, np.stack([own.peaks for own in told])),
+        peaks=expected(arrivals, np.array([own.peaks for own in told])),
     )
     served: dict[tuple[int, Source], Trajectory] = {}
     for n, (arrival, own, (score, crown)) in enumerate(zip(arrivals, told, crowned, strict=True)):
         waiting = champion.await_outcome(pending[n], judged, n) if own.has_unit else pending[n]
-        after = Forecasts(own.state, score, crown, waiting, known[n].newest, known[n].stand_in)
+        newest, stand_in = known[n].newest, known[n].stand_in
         serving = _serving(score, own.available, config.champion)
-        if serving is None:
-            yield after
-            continue
-        trajectory = served.get((id(own), serving))
-        if trajectory is None:
-            trajectory = served[id(own), serving] = _trajectory(arrival, serving, targets[n].level, own, config.absence)
-        yield after._replace(newest=trajectory) if serving is score.champion else after._replace(stand_in=trajectory)
+        if serving is not None:
+            trajectory = served.get((id(own), serving))
+            if trajectory is None:
+                trajectory = _trajectory(arrival, serving, targets[n].level, own, config.absence)
+                served[id(own), serving] = trajectory
+            newest, stand_in = (trajectory, stand_in) if serving is score.champion else (newest, trajectory)
+        yield Forecasts(own.state, score, crown, waiting, newest, stand_in)
 
 
 class _Told(NamedTuple):
@@ -196,7 +196,7 @@ def _tell(
         config: How is learned.
     """
     request = arrivals[0].request
-    loads = np.stack([arrival.request.load for arrival in arrivals])
+    loads = np.array([arrival.request.load for arrival in arrivals])
     learned = dict[int, CalibrationState]()
     states = {n: state for n, state in enumerate(known) if state is not None and state.level == levels[n]}
     if states:
@@ -212,7 +212,7 @@ def _tell(
     available = np.isfinite(bounds[:, :, 0])  # (N, S)
     begun = calibration.introduce(begun, bounds, lambda n: _margins(arrivals[n], levels[n]), config)
     scales = np.array([state.scale for state in begun])
-    offsets = np.stack([state.offsets for state in begun]) * scales[:, np.newaxis, np.newaxis]
+    offsets = np.array([state.offsets for state in begun]) * scales[:, np.newaxis, np.newaxis]
     remembered = calibration.issue(begun, Issued(request.origin, request.step, bounds, scales))
     for row in zip(remembered, bounds, policy.peaks_of(bounds, offsets), offsets, available, strict=True):
         yield _Told(*row)
