@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -51,7 +51,7 @@ class Issued:
         origins: Numbers of the newest samples. Shape (N,).
         highest: The model's window maxima. Shape (N, H, Q).
         requests: What the scaler would have sent. Length N.
-        without_model: Those of the other sources, by request.
+        without_model: Those of the other sources. Length N.
         truth: What came. NaN is unknown. Shape (N, H).
         busy: Origins within the tenth of hours that had the most load. Shape (N,).
         capacity: Load of one pod.
@@ -61,7 +61,7 @@ class Issued:
     origins: np.ndarray[Any, np.dtype[np.int64]]
     highest: FloatArray
     requests: tuple[ForecastRequest, ...]
-    without_model: Mapping[TargetKey, Baselines]
+    without_model: Sequence[Baselines]
     truth: FloatArray
     busy: np.ndarray[Any, np.dtype[np.bool_]]
     capacity: float
@@ -178,10 +178,10 @@ def learn(issued: Issued, level: float, steps: int, config: ForecastsConfig) -> 
     count = len(issued.origins)
     bounds, peaks = np.empty(count), np.empty((count, len(SOURCES)))
     champions = np.empty(count, np.int64)
-    for row, request in enumerate(issued.requests):
+    for row, (request, without_model) in enumerate(zip(issued.requests, issued.without_model, strict=True)):
         plain = issued.highest[row, :, column, np.newaxis]  # (H, 1)
         forecast = Forecast(request.origin, request.step, (target.level,), plain, plain, Source.MODEL)
-        arrival = Arrival(request, forecast, issued.without_model[request.key], steps)
+        arrival = Arrival(request, forecast, without_model, steps)
         (known,) = take([known], [arrival], targets=[target], config=config, now=request.origin)
         state, champion = known.calibration, known.champion
         if state is None or champion is None:

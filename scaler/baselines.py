@@ -6,14 +6,14 @@ Each says the load that it expects, and no spread. How far the load may rise abo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from scaler.alike import answer_once
-from scaler.domain import FloatArray, ForecastRequest, Source, TargetKey
+from scaler.domain import FloatArray, ForecastRequest, Source
 from scaler.history import PREDICTION_LENGTH, SEASONS
 
 SOURCES: Final = (Source.SEASONAL_DAY, Source.SEASONAL_WEEK, Source.DAMPED_TREND, Source.PERSISTENCE)
@@ -44,12 +44,11 @@ class Baselines:
     trend: FloatArray
 
 
-def forecast(requests: Sequence[ForecastRequest]) -> Mapping[TargetKey, Baselines]:
-    """Forecast for all requests at once, and once for those that share a past."""
-    forecasts = answer_once(
+def forecast(requests: Sequence[ForecastRequest]) -> list[Baselines]:
+    """Forecast for all requests at once, and once for those that share a past; one for each, in order."""
+    return answer_once(
         (id(request.load) for request in requests), lambda rows: _forecast([requests[row] for row in rows])
     )
-    return {request.key: own for request, own in zip(requests, forecasts, strict=True)}
 
 
 def _forecast(requests: Sequence[ForecastRequest]) -> Iterator[Baselines]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import chain
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, TypeAlias
 
 from scaler import baselines, forecasts, history, lead_time, pasts, policy
 from scaler.absence import AbsenceConfig
+from scaler.baselines import Baselines
 from scaler.bounded import Bounded, check_bounds
 from scaler.calibration import CalibrationConfig, CalibrationState
 from scaler.champion import ChampionConfig, Scores
@@ -87,6 +88,10 @@ class ScaleTarget(Protocol):
         Raises:
             TargetUnavailable: It could not be set; nothing changed.
         """
+
+
+WithoutModel: TypeAlias = Callable[[Sequence[ForecastRequest]], Sequence[Baselines]]
+"""What is forecast without a model, one for each request; pure."""
 
 
 class DecisionRecorder(Protocol):
@@ -186,6 +191,7 @@ class Controller:
         metrics: `load_between` is called by the executor's thread, beside the tick; all else within it.
         executor: Runs what takes time: loading the past and asking `forecaster`; one worker is enough.
         memory: Where what was learned outlives the process; None keeps it in the process alone.
+        without_model: What stands in for the model, and is held against it.
     """
 
     targets: TargetSource
@@ -196,6 +202,7 @@ class Controller:
     executor: Executor
     config: ControllerConfig = field(default_factory=ControllerConfig)
     memory: MemoryStore | None = None
+    without_model: WithoutModel = baselines.forecast
     _cycle: ForecastCycle = field(init=False, repr=False)
     _forecasts: ForecastsConfig = field(init=False, repr=False)
     _targets: tuple[Target, ...] = field(init=False, repr=False, default=())
@@ -433,9 +440,9 @@ class Controller:
             # Not even the past was loaded in time: nobody has anything to fall back on either.
             for waiting in self._workloads.values():
                 waiting.failure = answer.failure
-        without_model = baselines.forecast(answer.requests)
+        without_model = self.without_model(answer.requests)
         known: list[tuple[Target, _Workload, Arrival]] = []
-        for request in answer.requests:
+        for request, own in zip(answer.requests, without_model, strict=True):
             target, workload = targets.get(request.key), self._workloads.get(request.key)
             if target is None or workload is None:
                 continue
@@ -447,7 +454,7 @@ class Controller:
                 forecast, workload.failure = None, ForecastFailure.STALE
             ahead = now - request.origin + _lead_time(target, workload) + self.config.policy.tick
             judged = _judged_steps(ahead + period / 2, request.step)
-            known.append((target, workload, Arrival(request, forecast, without_model[request.key], judged)))
+            known.append((target, workload, Arrival(request, forecast, own, judged)))
         taken = forecasts.take(
             [workload.forecasts for _, workload, _ in known],
             [arrival for _, _, arrival in known],

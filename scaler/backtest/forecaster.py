@@ -1,10 +1,10 @@
-"""Forecasters around another one: lanes with the same load share it, and its failures are counted."""
+"""Forecasters around others: lanes with the same load share them, and failures are counted."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, TypeAlias
@@ -12,6 +12,9 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from scaler import baselines
+from scaler.alike import answer_once
+from scaler.baselines import Baselines
 from scaler.controller import Forecaster
 from scaler.domain import Forecast, ForecastRequest, ForecastUnavailable, Source, TargetKey
 from scaler.replay.model_server import ModelServerFailed
@@ -104,10 +107,6 @@ class SharedForecaster:
         except ForecastUnavailable as error:
             logger.debug("not_asked_ahead", extra={"error": str(error)})
 
-    def knows(self, request: ForecastRequest) -> bool:
-        """Say whether this was answered before."""
-        return _digest(self._meant(request)) in self.answers
-
     def _meant(self, request: ForecastRequest) -> ForecastRequest:
         """Put a request on the true time of its load."""
         return replace(request, origin=request.origin + self._ahead(request.key))
@@ -137,6 +136,31 @@ def _digest(request: ForecastRequest) -> bytes:
     whole.update(request.load.tobytes())
     whole.update(request.seasonal_load.tobytes())
     return whole.digest()
+
+
+@dataclass(slots=True)
+class SharedBaselines:
+    """`WithoutModel` over the shipped one: what is asked for in many periods to come is forecast in one piece."""
+
+    _ahead: dict[bytes, Baselines] = field(default_factory=dict)
+
+    def ask_ahead(self, requests: Iterable[ForecastRequest]) -> None:
+        """Forecast what will be asked for next; what was asked for ahead before is forgotten."""
+        asked = {_digest(request): request for request in requests}
+        self._ahead = dict(zip(asked, baselines.forecast(list(asked.values())), strict=True))
+
+    def __call__(self, requests: Sequence[ForecastRequest]) -> list[Baselines]:
+        """Give one forecast for each request."""
+        return answer_once(
+            (id(request.load) for request in requests), lambda rows: self._forecast([requests[row] for row in rows])
+        )
+
+    def _forecast(self, requests: Sequence[ForecastRequest]) -> Iterator[Baselines]:
+        known = [self._ahead.get(_digest(request)) for request in requests]
+        unknown = [request for request, found in zip(requests, known, strict=True) if found is None]
+        forecasts = iter(baselines.forecast(unknown))
+        for found in known:
+            yield found if found is not None else next(forecasts)
 
 
 @dataclass(slots=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from scaler import pasts
-from scaler.backtest.forecaster import Answers, SharedForecaster
+from scaler.backtest.forecaster import Answers, SharedBaselines, SharedForecaster
 from scaler.controller import Controller, ControllerConfig, Forecaster, Memory, MetricsSource
-from scaler.domain import Decision, ForecastRequest, Mode, Target, TargetKey
+from scaler.domain import Decision, Mode, Target, TargetKey
 from scaler.history import STEPS
 from scaler.pasts import PastSource
 from scaler.replay.demand import TICK
@@ -112,7 +112,10 @@ class Floors:
         )
         forecaster = SharedForecaster(self.forecaster, self._load_of(), self.ahead, self.answers)
         period = self.config.forecast_cycle.forecast_period
-        asking = _AskingAhead(forecaster, simulated, self._one_of_each_load(), period, self.asked_ahead, start)
+        without_model = SharedBaselines()
+        asking = _AskingAhead(
+            forecaster, without_model, simulated, self._one_of_each_load(), period, self.asked_ahead, start
+        )
         controller = Controller(
             targets=simulated,
             metrics=self.see(simulated),
@@ -122,6 +125,7 @@ class Floors:
             executor=executor,
             config=_regular(self.config),
             memory=self._memories,
+            without_model=without_model,
         )
 
         def before(tick: int) -> None:
@@ -162,6 +166,7 @@ class _AskingAhead:
     """
 
     forecaster: SharedForecaster
+    without_model: SharedBaselines
     pasts: PastSource
     targets: Sequence[Target]
     period: timedelta
@@ -173,14 +178,11 @@ class _AskingAhead:
         if not self.count or now < self.until:
             return
         self.until = now + self.count * self.period
-        if all(self.forecaster.knows(request) for request in self._requests(self.until - self.period)):
-            return  # another policy has asked
-        times = (now + n * self.period for n in range(self.count))
-        self.forecaster.ask_ahead(request for time in times for request in self._requests(time))
-
-    def _requests(self, now: datetime) -> Iterator[ForecastRequest]:
         step = STEPS[0]  # that of all but the longest lead times
-        return pasts.requests(self.pasts, self.targets, step, now)
+        times = [now + n * self.period for n in range(self.count)]
+        requests = [one for time in times for one in pasts.requests(self.pasts, self.targets, step, time)]
+        self.forecaster.ask_ahead(requests)
+        self.without_model.ask_ahead(requests)
 
 
 def _regular(config: ControllerConfig) -> ControllerConfig:

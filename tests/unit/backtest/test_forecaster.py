@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.backtest.forecaster import Answers, CountedForecaster, KeptForecast, SharedForecaster
+from scaler import baselines
+from scaler.backtest.forecaster import Answers, CountedForecaster, KeptForecast, SharedBaselines, SharedForecaster
+from scaler.baselines import Baselines
 from scaler.domain import Forecast, ForecastFailure, ForecastRequest, ForecastUnavailable, Source, TargetKey
 from scaler.replay.model_server import ModelServerFailed
 from tests.unit.backtest.small import T0
@@ -145,11 +147,41 @@ def test_what_could_not_be_asked_ahead_is_asked_in_its_turn() -> None:
                 raise ForecastUnavailable(ForecastFailure.TIMEOUT, "too much")
             return super().forecast(requests)
 
-    forecaster = shared(Late())
+    late = Late()
+    forecaster = shared(late)
     forecaster.ask_ahead(request(0, minute=minute) for minute in range(4))
-    assert not forecaster.knows(request(0))
+    assert late.batches == []
     assert list(forecaster.forecast([request(0)])) == [key(0)]
-    assert forecaster.knows(request(0))
+    assert loads(late) == [[0.0, 0.0]]
+
+
+def test_what_is_forecast_ahead_without_a_model_is_what_is_forecast_in_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls, forecast = list[int](), baselines.forecast
+
+    def counted(requests: Sequence[ForecastRequest]) -> list[Baselines]:
+        calls.extend([len(requests)] if requests else [])
+        return forecast(requests)
+
+    monkeypatch.setattr(baselines, "forecast", counted)
+    without_model = SharedBaselines()
+    first, second = ([rising(lane, minute) for lane in range(3)] for minute in (0, 1))
+    without_model.ask_ahead([*first, *second[:2]])
+    assert calls == [5]
+    for requests in (first, second):
+        for found, alone in zip(without_model(requests), forecast(requests), strict=True):
+            np.testing.assert_array_equal(found.window_max, alone.window_max)
+            np.testing.assert_array_equal(found.trend, alone.trend)
+    assert calls == [5, 1]
+    without_model.ask_ahead(second)
+    without_model(first)
+    assert calls == [5, 1, 3, 3]
+
+
+def rising(lane: int, minute: int) -> ForecastRequest:
+    """A load that is another one in each lane and minute."""
+    return replace(request(lane, minute=minute), load=np.arange(8.0) * (1 + lane) + minute)
 
 
 @pytest.mark.parametrize(

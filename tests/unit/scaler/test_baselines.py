@@ -32,11 +32,13 @@ def request(
 
 
 def forecast(request: ForecastRequest) -> np.ndarray:
-    return baselines.forecast([request])[request.key].window_max
+    (found,) = baselines.forecast([request])
+    return found.window_max
 
 
 def margins(request: ForecastRequest, level: float) -> np.ndarray:
-    return baselines.margins(request, baselines.forecast([request])[request.key], level)
+    (found,) = baselines.forecast([request])
+    return baselines.margins(request, found, level)
 
 
 class TestPersistence:
@@ -107,15 +109,14 @@ class TestDampedTrend:
 def test_requests_of_different_length_do_not_touch_each_other() -> None:
     short = request(np.arange(8.0), length=8, key=API, day=3.0)
     long = request(np.arange(60.0), day=4.0)
-    together = baselines.forecast([short, long])
-    for one in (short, long):
-        alone = baselines.forecast([one])[one.key]
-        np.testing.assert_allclose(together[one.key].window_max, alone.window_max)
-        np.testing.assert_allclose(together[one.key].trend, alone.trend)
+    for one, together in zip((short, long), baselines.forecast([short, long]), strict=True):
+        (alone,) = baselines.forecast([one])
+        np.testing.assert_allclose(together.window_max, alone.window_max)
+        np.testing.assert_allclose(together.trend, alone.trend)
 
 
 def test_without_requests_there_is_nothing() -> None:
-    assert baselines.forecast([]) == {}
+    assert baselines.forecast([]) == []
 
 
 @given(

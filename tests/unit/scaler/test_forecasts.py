@@ -36,7 +36,8 @@ def arrival(
     if model is not None:
         bounds = np.full((H, 2), model)
         forecast = Forecast(at, STEP, (0.5, 0.9), bounds, bounds, Source.MODEL, "v1")
-    return Arrival(request, forecast, baselines.forecast([request])[KEY], JUDGED)
+    (without_model,) = baselines.forecast([request])
+    return Arrival(request, forecast, without_model, JUDGED)
 
 
 def took(known: Forecasts, news: Arrival, *, target: Target = TARGET, config: ForecastsConfig = CONFIG) -> Forecasts:
