@@ -32,9 +32,7 @@ from scaler.replay.run import fitted_to
 CALL_DEADLINE: Final = timedelta(
     seconds=30
 )  # the server is on this machine, and may have two callers with many windows
-MOST_CASES: Final = (
-    10  # of a part, but for whole loads: more at once cost less each, and a part that is cut off is lost whole
-)
+MOST_AT_ONCE: Final = 10  # cases times seeds: beyond, more of them cost no less each, and what is cut off is lost whole
 _POLL_SECONDS: Final = 0.5
 
 
@@ -194,13 +192,19 @@ def parts_of(
         shapes.setdefault(case.shape, {}).setdefault(case.load_key, []).append(place)
     for alike in shapes.values():
         loads = list(alike.values())
-        count = min(max(-(-sum(map(len, loads)) // MOST_CASES), workers), len(loads))
+        at_once = len(settings.seeds) * sum(map(len, loads))
+        count = min(max(-(-at_once // MOST_AT_ONCE), workers), len(loads))
         for first in range(count):
             own = tuple(place for load in loads[first::count] for place in load)
             step = cases[own[0]].step
             fitted = fitted_to(config, step, settings.physics.metric_delay)
             parts.append(Part(own, tuple(cases[place] for place in own), settings, fitted, endpoint))
-    return sorted(parts, key=lambda part: len(part.cases), reverse=True)
+    return sorted(parts, key=_length, reverse=True)
+
+
+def _length(part: Part) -> timedelta:
+    """Time that is simulated, in all cases together."""
+    return len(part.cases) * sum(part.cases[0].shape[1:], timedelta(0))
 
 
 def _done(
