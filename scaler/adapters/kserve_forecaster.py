@@ -160,13 +160,18 @@ class KServeForecaster:
 
 def _batches(requests: Sequence[ForecastRequest]) -> Iterator[list[ForecastRequest]]:
     """Group what can share one call; a workload whose load was never observed is left out."""
-    groups: defaultdict[tuple[timedelta, bool], list[ForecastRequest]] = defaultdict(list)
+    groups: defaultdict[tuple[object, ...], list[ForecastRequest]] = defaultdict(list)
     for request in requests:
         if not np.isnan(_recent(request)).all():
-            groups[request.step, _has_clock(request)].append(request)
+            groups[call_key(request)].append(request)
     for group in groups.values():
         for first in range(0, len(group), MAX_ROWS_PER_CALL):
             yield group[first : first + MAX_ROWS_PER_CALL]
+
+
+def call_key(request: ForecastRequest) -> tuple[object, ...]:
+    """What requests share that go out in one call."""
+    return request.step, _has_clock(request)
 
 
 def _has_clock(request: ForecastRequest) -> bool:

@@ -7,12 +7,14 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from scaler import baselines
+from scaler.adapters.kserve_forecaster import call_key
 from scaler.alike import answer_once
 from scaler.baselines import Baselines
 from scaler.controller import Forecaster
@@ -22,6 +24,8 @@ from scaler.replay.model_server import ModelServerFailed
 logger = logging.getLogger(__name__)
 
 MAX_FAILED_RATIO: Final = 0.001  # a hiccup is what a cluster has too
+EVEN: Final = "even"
+"""Kind of those requests that only make a call even."""
 
 
 class KeptForecast(NamedTuple):
@@ -64,7 +68,7 @@ class SharedForecaster:
 
     What was answered once is not asked again, whichever policy asks next: the model always says the same.
 
-    An odd number of requests is made even: onnxruntime computes rows in pairs, and the last of an odd batch comes out
+    What goes out in one call is made even: onnxruntime computes rows in pairs, and the last of an odd batch comes out
     differently in its last digits. With pairs alone, results do not depend on how a backtest was cut into jobs.
 
     Attributes:
@@ -117,9 +121,13 @@ class SharedForecaster:
             return
         # A key for each, as one load may be asked for at many times.
         keys = {TargetKey("", "", str(number)): digest for number, (digest, _) in enumerate(unknown)}
-        batch = [replace(request, key=key) for key, (_, request) in zip(keys, unknown, strict=True)]
-        even = [*batch, replace(batch[-1], key=TargetKey("", "", "even"))] if len(batch) % 2 else batch
-        answered = self.forecaster.forecast(even)
+        calls: dict[tuple[object, ...], list[ForecastRequest]] = {}
+        for key, (_, request) in zip(keys, unknown, strict=True):
+            calls.setdefault(call_key(request), []).append(replace(request, key=key))
+        for number, call in enumerate(calls.values()):
+            if len(call) % 2:
+                call.append(replace(call[-1], key=TargetKey("", EVEN, str(number))))
+        answered = self.forecaster.forecast(list(chain.from_iterable(calls.values())))
         self.answers.update((keys[key], KeptForecast.of(said)) for key, said in answered.items() if key in keys)
 
     def wake(self) -> timedelta:

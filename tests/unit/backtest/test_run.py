@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from scaler.backtest.case import BacktestSettings, Case
+from scaler.backtest.forecaster import EVEN
 from scaler.backtest.policies import FIXED_RATIOS, FLOORS, MULTIPLIERS, TARGETS, Policy
 from scaler.backtest.result import SeriesResult
 from scaler.backtest.run import KPA_LEVELS, NOT_ENOUGH, STAGES, backtest
@@ -45,7 +46,7 @@ def test_one_load_with_several_start_ups_comes_out_as_one_by_one_and_is_asked_fo
     together = backtest([WEB, slow], NOISY, ours(forecaster))
     assert together == [only(WEB, NOISY), only(slow, NOISY)]
     assert together[0].policies != together[1].policies
-    asked = [one for batch in forecaster.asked for one in batch if one.key.name != "even"]
+    asked = [one for batch in forecaster.asked for one in batch if one.key.kind != EVEN]
     assert len(asked) == len({(one.origin, one.load.tobytes()) for one in asked})
 
 
@@ -57,7 +58,7 @@ def test_a_backtest_tells_how_far_it_is_and_is_the_same_again() -> None:
     assert again == [only(WEB)]
     # It was asked for the load and not for each lane: for every past once, in batches made even.
     assert {len(batch) % 2 for batch in forecaster.asked} == {0}
-    asked = [one for batch in forecaster.asked for one in batch if one.key.name != "even"]
+    asked = [one for batch in forecaster.asked for one in batch if one.key.kind != EVEN]
     assert len(asked) == len({(one.origin, one.load.tobytes()) for one in asked})
 
 
