@@ -165,9 +165,9 @@ def stage_of(cases: Sequence[Case], settings: BacktestSettings) -> Stage:
 
 
 def _one_of_each_load(cases: Sequence[Case], load_of: Sequence[int]) -> list[Case]:
-    """Give the first case of each load, in the order of loads."""
-    first = dict(zip(reversed(load_of), reversed(cases), strict=True))
-    return [first[load] for load in sorted(first)]
+    """Give a case of each load, in the order of loads."""
+    one = dict(zip(load_of, cases, strict=True))
+    return [one[load] for load in range(len(one))]
 
 
 def mean_scores(scores: Sequence[Scores]) -> Scores:

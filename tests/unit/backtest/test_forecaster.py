@@ -115,8 +115,9 @@ def test_an_odd_batch_is_made_even_and_nobody_hears_of_it(lanes: int) -> None:
 
 def test_each_call_that_goes_out_is_even() -> None:
     behind = Asked()
-    # Two steps, and of the first one loads with a time of day and without: three calls of one request each.
-    shared(behind).forecast([request(0), replace(request(1), origin=EPOCH), request(2, step=5 * MINUTE)])
+    # Two steps, and of the first one loads with a time of day and without: calls of two, one and one.
+    without_clock, longer = replace(request(1), origin=EPOCH), request(2, step=5 * MINUTE)
+    shared(behind).forecast([request(0), request(3, minute=1), without_clock, longer])
     (batch,) = behind.batches
     calls: dict[tuple[object, ...], list[float]] = {}
     for asked in batch:

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
@@ -6,9 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from scaler import baselines
 from scaler.backtest.ours import Floors, targets_of
+from scaler.baselines import Baselines
 from scaler.controller import ControllerConfig
-from scaler.domain import FloatArray, Mode
+from scaler.domain import FloatArray, ForecastRequest, Mode
 from scaler.forecast_cycle import ForecastCycleConfig
 from scaler.replay.demand import TICK
 from scaler.replay.hpa_lanes import HpaLanes
@@ -152,16 +155,27 @@ def test_learning_asks_once_in_each_period_and_hears_each_answer_in_time(latency
 
 
 @pytest.mark.parametrize("count", [1, 7, 60])
-def test_asking_ahead_changes_nothing_but_the_number_of_calls(count: int) -> None:
+def test_asking_ahead_changes_nothing_but_the_number_of_calls(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     load, window = hourly_jump(6), range(4 * HOUR_TICKS, 5 * HOUR_TICKS)
+    without_model, forecast = list[int](), baselines.forecast
+
+    def counted(requests: Sequence[ForecastRequest]) -> list[Baselines]:
+        without_model.extend([len(requests)] if requests else [])
+        return forecast(requests)
+
+    monkeypatch.setattr(baselines, "forecast", counted)
     told = []
     for ahead in (0, count):
+        without_model.clear()
         ai_hpa = over(load, asked_ahead=ahead)
         ai_hpa.floors.learn(at(2 * HOUR_TICKS), at(window.start))
-        told.append((ai_hpa.lead(Mode.ON, window), len(ai_hpa.forecaster.asked)))
-    (in_turn, calls), (ahead_of_it, fewer) = told
-    assert in_turn == ahead_of_it
-    assert (calls, fewer) == (120 + 60, math.ceil(120 / count) + math.ceil(60 / count))
+        floors = ai_hpa.lead(Mode.ON, window)
+        told.append((floors, len(ai_hpa.forecaster.asked), len(without_model)))
+    in_turn, ahead_of_it = told
+    assert in_turn[0] == ahead_of_it[0]
+    assert in_turn[1:] == (120 + 60, 120 + 60)
+    calls = math.ceil(120 / count) + math.ceil(60 / count)
+    assert ahead_of_it[1:] == (calls, calls)
 
 
 def test_learning_ends_with_the_last_answer_that_can_be_heard() -> None:
