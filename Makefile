@@ -150,8 +150,7 @@ CLOSED_LOOP := $(BIN)/python -m bench.closed_loop
 .PHONY: closed-loop
 closed-loop: install ## every policy over TRACES/dev, into out/closed-loop, then docs/benchmark.md; hours, resumes; SEEDS=5 of the main table
 	$(CLOSED_LOOP) --seeds $(SEEDS) --csv $(MINUTE_TRACES) --out out/closed-loop/minute
-	$(CLOSED_LOOP) --seeds 1 --csv $(MINUTE_TRACES) --out out/closed-loop/small --pods-at-p99 5 --start-seconds 90
-	$(CLOSED_LOOP) --seeds 1 --csv $(MINUTE_TRACES) --out out/closed-loop/large --pods-at-p99 100 --start-seconds 90
+	$(CLOSED_LOOP) --seeds 1 --csv $(MINUTE_TRACES) --out out/closed-loop/sizes --pods-at-p99 5 100 --start-seconds 90
 	$(CLOSED_LOOP) --seeds 1 --csv $(MINUTE_TRACES) --out out/closed-loop/seldom --forecast-period 300 --start-seconds 90
 	$(CLOSED_LOOP) --seeds 1 --csv $(TRACES)/dev/nab_cloudwatch.csv.gz --out out/closed-loop/coarse --start-seconds 90
 	$(BIN)/python -m bench.closed_loop --from out/closed-loop/* --json docs/closed-loop.json

@@ -4,9 +4,9 @@ Run: python -m bench.closed_loop --csv FILES [--seeds 5] [--start-seconds 5 30 9
      python -m bench.closed_loop --from FOLDERS --json docs/closed-loop.json [--keep]
      python -m bench.closed_loop --json docs/closed-loop.json [--check]
 
-Each start-up time has its JSON in FOLDER, as `ai-hpa backtest` writes it; a run that was cut off goes on where it was.
-The second form puts them together, without the sweeps, and writes docs/benchmark.md and its picture, which needs
-Chromium; with --keep, a part of the runs is renewed. The third writes or checks the page alone.
+Each size and start-up time has its JSON in FOLDER, as `ai-hpa backtest` writes it; a run that was cut off goes on where
+it was. The second form puts them together, without the sweeps, and writes docs/benchmark.md and its picture, which
+needs Chromium; with --keep, a part of the runs is renewed. The third writes or checks the page alone.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--csv", type=Path, nargs="+", default=[])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--start-seconds", type=float, nargs="+", default=START_SECONDS)
-    parser.add_argument("--pods-at-p99", type=int, default=PODS_AT_P99)
+    parser.add_argument("--pods-at-p99", type=int, nargs="+", default=[PODS_AT_P99])
     parser.add_argument("--forecast-period", type=float, default=FORECAST_PERIOD.total_seconds(), help="seconds")
     parser.add_argument("--endpoint", help="of a running model server; without it one is started")
     parser.add_argument("--out", type=Path, help="folder for the JSON of each backtest")
@@ -78,11 +78,14 @@ def _run(options: argparse.Namespace) -> None:
     traces = sorted((trace for path in options.csv for trace in read_csv(path)), key=lambda trace: trace.name)
     usual = BacktestSettings(
         seeds=tuple(range(options.seeds)),
-        pods_at_p99=options.pods_at_p99,
         forecast_period=timedelta(seconds=options.forecast_period),
     )
-    each = [replace(usual, start_up=StartUp(median=timedelta(seconds=seconds))) for seconds in options.start_seconds]
-    # All start-up times of a series together: what is forecast of its load, and learned from it, is the same.
+    each = [
+        replace(usual, pods_at_p99=pods, start_up=StartUp(median=timedelta(seconds=seconds)))
+        for pods in options.pods_at_p99
+        for seconds in options.start_seconds
+    ]
+    # All ways to serve a series together: what is forecast of its load is the same.
     workloads = [case_of(trace, settings) for settings in each for trace in traces]
     bars = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with ExitStack() as stack:
@@ -99,7 +102,7 @@ def _run(options: argparse.Namespace) -> None:
         own = found[number * len(traces) :][: len(traces)]
         written = to_json(own, describe(settings, [path.name for path in options.csv]))
         seconds = settings.start_up.median.total_seconds()
-        name = f"p{options.pods_at_p99}-f{options.forecast_period:g}-s{seconds:g}.json"
+        name = f"p{settings.pods_at_p99}-f{options.forecast_period:g}-s{seconds:g}.json"
         (options.out / name).write_text(json.dumps(written) + "\n", encoding="utf-8")
 
 
