@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from scaler.kube.api import Json
 
@@ -66,17 +67,39 @@ class Burn(http.server.BaseHTTPRequestHandler):
         pass
 class Server(socketserver.TCPServer):
     allow_reuse_address, request_queue_size = True, 1024
-Server(("", int(os.environ["PORT"])), Burn).serve_forever()
+Server(("", int(os.environ["BURN_PORT"])), Burn).serve_forever()
 """
 
 
-def burning(container: Json, image: str, seconds: float, port: int) -> Json:
-    """Put a server that uses so much CPU for each request in place of a container's own; its image has Python."""
-    variables = {"BURN_SECONDS": f"{seconds:g}", "PORT": str(port)}
+def burning(container: Json, image: str, seconds: float) -> Json:
+    """Put a server that uses so much CPU for each request in place of a container's own.
+
+    Args:
+        container: With the port that is served, and a readiness probe.
+        image: Has Python.
+        seconds: CPU of one request.
+    """
+    # Not PORT, which Knative keeps for itself.
+    port = container["ports"][0]["containerPort"]
+    variables = {"BURN_SECONDS": f"{seconds:g}", "BURN_PORT": str(port)}
     env = [{"name": name, "value": value} for name, value in variables.items()]
     # Its probes are requests too: every second they would be a twentieth of a small pod's CPU.
     probe = container["readinessProbe"] | {"periodSeconds": 3}
     return container | {"readinessProbe": probe, "image": image, "command": ["python", "-c", BURN_SCRIPT], "env": env}
+
+
+def all_burning(document: Json, image: str, seconds: float) -> Json:
+    """Put `burning` in place of every container of a workload, whatever its kind."""
+
+    def changed(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        containers = [burning(one, image, seconds) for one in value.get("containers", ())]
+        own = {"containers": containers} if containers else {}
+        return {name: changed(inner) for name, inner in value.items()} | own
+
+    found: Json = changed(document)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from bench.echo_workloads import PORT, container, deployment, hpa, knative_service, service
+from bench.echo_workloads import container, deployment, hpa, knative_service, service
 from bench.fake_process import unix_now
 from bench.fake_workloads import NAMESPACES
 from bench.load_pod import Load, burning
@@ -192,7 +192,7 @@ class Recorder:
     def _set_up(self, echo: str, image: str) -> str:
         """Make both workloads and wait for them; give the host of the Knative Service."""
         web = container(cpu=f"{REQUEST_MILLICORES}m", limit="2", slow_start=HPA_START_SECONDS)
-        burns = burning(web, image, BURN_SECONDS, PORT)
+        burns = burning(web, image, BURN_SECONDS)
         waits = container(echo, cpu="10m", limit="500m", slow_start=KPA_START_SECONDS)
         scaling = {
             "autoscaling.knative.dev/class": "kpa.autoscaling.knative.dev",

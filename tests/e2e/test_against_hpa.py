@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from bench.echo_workloads import container, deployment, hpa, predictive_scaler, service
-from bench.load_pod import Load
+from bench.load_pod import Load, burning
 from scaler.domain import FloatArray
 from scaler.kube.api import KubeApi, connect
 from scaler.kube.resources import DEPLOYMENTS
@@ -34,7 +34,7 @@ FIRST_ROW = 43344  # of the stretch that counts; its rise begins 100 s later
 ROWS = 27
 WARM_UP_ROWS = 9  # before it: the HPAs settle, and Prometheus takes up the history
 PEAK_CORES = 0.3  # the highest row of the stretch
-BURN = timedelta(milliseconds=50)  # CPU of one request
+CPU_SECONDS = 0.05  # of one request
 # A pod that uses more than 90 % of what it asks for is overloaded; the HPAs keep the mean at 70 %.
 REQUEST_MILLICORES = 50
 CAPACITY = 0.9 * REQUEST_MILLICORES / 1000
@@ -78,7 +78,7 @@ class Recorded:
     def profile(self, start: datetime) -> list[tuple[float, float]]:
         """Requests a second, by seconds after `start`."""
         times = [self.begin + (i - WARM_UP_ROWS) * ROW for i in range(ROWS + WARM_UP_ROWS)]
-        rates = [((at - start).total_seconds(), self.at(at) / BURN.total_seconds()) for at in times]
+        rates = [((at - start).total_seconds(), self.at(at) / CPU_SECONDS) for at in times]
         return [(0.0, rates[0][1]), *rates, ((self.end - start).total_seconds(), 0.0)]
 
     def past(self, namespace: str, until: datetime) -> list[Past]:
@@ -107,8 +107,8 @@ def look(api: KubeApi, namespace: str) -> Mapping[str, Pods]:
     }
 
 
-def documents(replicas: int) -> tuple[Json, ...]:
-    web = container(cpu=f"{REQUEST_MILLICORES}m", limit="1", slow_start=SLOW_START_SECONDS)
+def documents(replicas: int, image: str) -> tuple[Json, ...]:
+    web = burning(container(cpu=f"{REQUEST_MILLICORES}m", limit="1", slow_start=SLOW_START_SECONDS), image, CPU_SECONDS)
     pods = [deployment(name, web, replicas=replicas) for name in BOTH]
     scalers = [hpa(name, target=name, maximum=MAXIMUM, utilization=70) for name in BOTH]
     return (*pods, *scalers, *(service(name) for name in BOTH))
@@ -161,14 +161,14 @@ def run(kubectl: Kubectl, model_image: str) -> Iterator[Run]:
     begin = (start + WARM_UP_ROWS * ROW + timedelta(seconds=70)).replace(second=0, microsecond=0)
     load = Recorded.laid_out(begin)
     replicas = math.ceil(load.at(begin) / (0.7 * REQUEST_MILLICORES / 1000))
-    kubectl.apply(*documents(replicas), namespace=namespace)
+    kubectl.apply(*documents(replicas, model_image), namespace=namespace)
     api = connect(user_agent="e2e")
     with timeline(lambda: look(api, namespace)) as seen:
         eventually(lambda: _all_ready(seen, replicas), within=90, what=f"both have {replicas} ready pods")
         for name in BOTH:
             # Only now: pods that just started would have to carry all of it one by one.
             profile = load.profile(start)
-            pod = Load(f"load-{name}", f"{name}.{namespace}:80", name, _burn(), start.timestamp(), profile)
+            pod = Load(f"load-{name}", f"{name}.{namespace}:80", name, "/", start.timestamp(), profile)
             kubectl.apply(pod.pod(model_image), namespace=namespace)
         backfill.write(load.past(namespace, now().replace(second=0, microsecond=0)))
         reference = ("autoscaling/v2", "HorizontalPodAutoscaler", ASSISTED)
@@ -177,10 +177,6 @@ def run(kubectl: Kubectl, model_image: str) -> Iterator[Run]:
         wait_until(load.end.timestamp())
         yield Run(load, seen)
     kubectl("delete", "namespace", namespace, "--wait=false")
-
-
-def _burn() -> str:
-    return f"/?burn={BURN // timedelta(milliseconds=1)}ms"
 
 
 def _all_ready(seen: Timeline[Mapping[str, Pods]], replicas: int) -> bool:

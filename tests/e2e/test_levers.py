@@ -22,15 +22,15 @@ from bench.echo_workloads import (
     standard,
     stateful_set,
 )
-from bench.load_pod import Load
+from bench.load_pod import Load, all_burning
 from tests.e2e.tools import AuditLog, Json, Kubectl, Report, environment, eventually, throughout, value_at
 
 pytestmark = pytest.mark.usefixtures("installed")
 
 NAMESPACE = f"e2e-levers{environment('AI_HPA_E2E_RUN', '')}"
 ISVC_API = "serving.kserve.io/v1beta1"
-# One request a second that burns 50 ms of CPU is 50m; with 15m to a pod, four pods carry it.
-BURN = "/?burn=50ms"
+# One request a second that takes 50 ms of CPU is 50m; with 15m to a pod, four pods carry it.
+CPU_SECONDS = 0.05
 SETTINGS = {"mode": "on", "target": "15m", "max_replicas": "4", "lead_time": "20s"}
 SPEC: Json = {"mode": "on", "target": "15m", "maxReplicas": 4, "leadTime": "20s"}
 FLOOR = 3  # what every one of them reaches at least: rounding and start-up left room for
@@ -176,14 +176,15 @@ def _address(case: Case, inner_ingress: str) -> tuple[str, str]:
 def stage(kubectl: Kubectl, model_image: str, inner_ingress: str) -> Iterator[None]:
     """All of them at once, each with its load, in one namespace."""
     kubectl("create", "namespace", NAMESPACE)
-    documents: list[Json] = [document for case in CASES for document in case.documents]
+    documents = [all_burning(document, model_image, CPU_SECONDS) for case in CASES for document in case.documents]
     services = [service(case.name) for case in CASES if not case.standard_service and case.name != "knative"]
-    kubectl.apply(*documents, *services, SHADOW, service("shadow"), NONSENSE, namespace=NAMESPACE)
+    shadow = all_burning(SHADOW, model_image, CPU_SECONDS)
+    kubectl.apply(*documents, *services, shadow, service("shadow"), NONSENSE, namespace=NAMESPACE)
     start = time.time()  # noqa: TID251 - the profile of the load is in real time
     loads = [(case.name, *_address(case, inner_ingress)) for case in CASES]
     loads.append(("shadow", f"shadow.{NAMESPACE}:80", "shadow"))
     for name, address, host in loads:
-        load = Load(f"load-{name}", address, host, BURN, start, [(0, 1.0), (1800, 0.0)])
+        load = Load(f"load-{name}", address, host, "/", start, [(0, 1.0), (1800, 0.0)])
         kubectl.apply(load.pod(model_image), namespace=NAMESPACE)
     yield
     kubectl("delete", "namespace", NAMESPACE, "--wait=false")
