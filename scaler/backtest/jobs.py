@@ -97,10 +97,9 @@ def run_all(  # noqa: PLR0913 - who is asked, what is run and how much of it is 
     *,
     shard: Shard = Shard(),
     keep: Path,
-    workers: int | None = None,
     progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> list[SeriesResult]:
-    """Backtest every workload of this shard.
+    """Backtest every workload of this shard, with a process for each core.
 
     Args:
         workloads: All of them, in the order that all machines have.
@@ -109,7 +108,6 @@ def run_all(  # noqa: PLR0913 - who is asked, what is run and how much of it is 
         endpoint: Base URL of a model server.
         shard: Which workloads are ours.
         keep: Folder for the parts that are done; a run that was cut off goes on from there.
-        workers: Processes; None is one for each core.
         progress: Told what is going on and the share that is done.
 
     Returns:
@@ -127,7 +125,7 @@ def run_all(  # noqa: PLR0913 - who is asked, what is run and how much of it is 
             cases[place] = workload
         else:
             results[place] = _without_policies(workload)
-    workers = workers if workers is not None else os.cpu_count() or 1
+    workers = os.cpu_count() or 1
     tuned = replace(config, forecast_cycle=replace(config.forecast_cycle, forecast_period=settings.forecast_period))
     parts = parts_of(cases, settings, tuned, endpoint, workers)
     keep.mkdir(parents=True, exist_ok=True)

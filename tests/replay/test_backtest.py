@@ -105,16 +105,19 @@ def test_shards_put_together_are_the_same_as_one_run(csv: Path, endpoint: str, w
     assert "is in more than one of these files" in again.stderr
 
 
-def test_start_up_times_that_are_run_together_come_out_as_alone(
+def test_sizes_and_start_up_times_that_are_run_together_come_out_as_alone(
     csv: Path, endpoint: str, whole: Path, tmp_path: Path
 ) -> None:
-    asked = ["--csv", str(csv), "--seeds", "1", "--start-seconds", "30", "90", "--endpoint", endpoint]
-    assert closed_loop.main([*asked, "--out", str(tmp_path)]) == 0
-    quick, usual = (loaded(tmp_path / f"p30-f60-s{seconds}.json") for seconds in (30, 90))
-    assert [found["settings"]["start_seconds"] for found in (quick, usual)] == [30.0, 90.0]
-    assert usual["series"] == loaded(whole / "out.json")["series"]
-    assert [one["name"] for one in quick["series"]] == ["api", "web", "young"]
-    assert quick["series"] != usual["series"]
+    ways = ["--pods-at-p99", "30", "10", "--start-seconds", "30", "90"]
+    asked = ["--csv", str(csv), "--seeds", "1", "--endpoint", endpoint, "--out", str(tmp_path)]
+    assert closed_loop.main([*asked, *ways]) == 0
+    found = {(pods, start): loaded(tmp_path / f"p{pods}-f60-s{start}.json") for pods in (30, 10) for start in (30, 90)}
+    for (pods, start), run in found.items():
+        assert (run["settings"]["pods_at_p99"], run["settings"]["start_seconds"]) == (pods, start)
+        assert [one["name"] for one in run["series"]] == ["api", "web", "young"]
+    assert found[30, 90]["series"] == loaded(whole / "out.json")["series"]
+    different = [json.dumps(run["series"]) for run in found.values()]
+    assert len(set(different)) == 4
 
 
 def test_a_run_resumes_from_what_is_done(csv: Path, whole: Path) -> None:
