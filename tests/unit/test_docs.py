@@ -67,6 +67,22 @@ def test_the_readmes_forecast_quality_is_the_measured_one() -> None:
     assert f"({', '.join(f'{said}: {overall[name]:.2f}' for said, name in rivals.items())};" in sentence
 
 
+def test_the_readmes_comparison_is_the_published_one() -> None:
+    runs = {
+        run["settings"]["start_seconds"]: run["ratios"]
+        for run in load("docs/closed-loop.json")["runs"]
+        if (run["settings"]["pods_at_p99"], run["settings"]["forecast_period_seconds"]) == (30, 60.0)
+        and "nab_cloudwatch.csv.gz" not in run["settings"]["sources"]
+    }
+    quickest, quick, slow, slower = (runs[seconds] for seconds in (5, 30, 90, 300))
+    sentence = " ".join(README.split())
+    assert f"for {slow['hpa']:.2f} of the time of the best-tuned HPA where pods take 90 s to start" in sentence
+    assert f"and for {slower['hpa']:.2f} where they take 300 s" in sentence
+    assert f"for {slow['best']:.2f} and {slower['best']:.2f} of that of the best rival on each series" in sentence
+    assert f"has {quick['kpa']:.2f} of its time at 30 s, and {quickest['kpa']:.2f} at 5 s" in sentence
+    assert f"{quick['kpa-alone']:.2f} and {quickest['kpa-alone']:.2f} of the KPA alone" in sentence
+
+
 def test_the_shipped_model_is_the_one_its_record_describes() -> None:
     weights = ROOT / "predictor_model" / "weights"
     digest = hashlib.sha256((weights / "model.onnx").read_bytes()).hexdigest()
