@@ -23,7 +23,7 @@ from scaler.backtest.case import BacktestSettings, Case
 from scaler.backtest.forecaster import CountedForecaster
 from scaler.backtest.jobs import CALL_DEADLINE, describe
 from scaler.backtest.simulate import Ours, Setting
-from scaler.backtest.stage import LanePlan, Stage
+from scaler.backtest.stage import LanePlan, Stage, one_of_each_load
 from scaler.controller import ControllerConfig, Forecaster
 from scaler.domain import FloatArray
 from scaler.replay.demand import TICK, IntArray
@@ -145,19 +145,14 @@ def stage_of_draws(draws: Sequence[Draw], settings: BacktestSettings) -> DrawnSt
         settings: With one seed, which nothing is drawn from.
     """
     physics = settings.physics
-    first: dict[tuple[str, int], Draw] = {}
-    for draw in draws:
-        first.setdefault((draw.setup.scenario.key, draw.seed), draw)
-    place = {key: number for number, key in enumerate(first)}
-    demands = [draw.case.demand(draw.seed, physics, start=EPOCH) for draw in first.values()]
-    holes = [_on_stage(draw.setup, Fault.METRICS, Fault.SOURCE) for draw in first.values()]
-    return DrawnStage(
-        tuple(draw.case for draw in draws),
-        settings,
-        HoledMetrics(demands, physics.metric_delay, holes),
-        tuple(place[draw.setup.scenario.key, draw.seed] for draw in draws),
-        tuple(draw.seed for draw in first.values()),
-    )
+    place: dict[tuple[str, int], int] = {}
+    load_of = tuple(place.setdefault((draw.setup.scenario.key, draw.seed), len(place)) for draw in draws)
+    loads = one_of_each_load(draws, load_of)
+    demands = [draw.case.demand(draw.seed, physics, start=EPOCH) for draw in loads]
+    holes = [_on_stage(draw.setup, Fault.METRICS, Fault.SOURCE) for draw in loads]
+    metrics = HoledMetrics(demands, physics.metric_delay, holes)
+    seeds = tuple(draw.seed for draw in loads)
+    return DrawnStage(tuple(draw.case for draw in draws), settings, metrics, load_of, seeds)
 
 
 def play(draws: Sequence[Draw], settings: BacktestSettings, forecaster: Forecaster) -> list[dict[str, Row]]:

@@ -69,7 +69,7 @@ class Stage:
         nothing = timedelta(0)
         return [
             case.start - EPOCH if case.has_clock else nothing
-            for case in _one_of_each_load(self.cases, self.load_of)
+            for case in one_of_each_load(self.cases, self.load_of)
             for _ in self.settings.seeds
         ]
 
@@ -158,15 +158,15 @@ def stage_of(cases: Sequence[Case], settings: BacktestSettings) -> Stage:
     load_of = tuple(place.setdefault(case.load_key, len(place)) for case in cases)
     demands = [
         case.demand(seed, settings.physics, start=EPOCH)
-        for case in _one_of_each_load(cases, load_of)
+        for case in one_of_each_load(cases, load_of)
         for seed in settings.seeds
     ]
     return Stage(tuple(cases), settings, Metrics(demands, settings.physics.metric_delay), load_of)
 
 
-def _one_of_each_load(cases: Sequence[Case], load_of: Sequence[int]) -> list[Case]:
-    """Give a case of each load, in the order of loads."""
-    one = dict(zip(load_of, cases, strict=True))
+def one_of_each_load(of: Sequence[S], load_of: Sequence[int]) -> list[S]:
+    """Give one of those that share each load, in the order of loads."""
+    one = dict(zip(load_of, of, strict=True))
     return [one[load] for load in range(len(one))]
 
 
